@@ -1,0 +1,1 @@
+"""The rootsys command line, one module per command group."""

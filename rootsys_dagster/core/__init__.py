@@ -1,0 +1,1 @@
+"""The nouns: interface, pointer, record, position, contract, fabric, project, and the ports that plugins fill."""

@@ -1,0 +1,1 @@
+"""One module per source system, its configuration beside it."""

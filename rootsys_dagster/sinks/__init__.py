@@ -1,0 +1,1 @@
+"""Dead-letter sinks: followers of the commit log."""
