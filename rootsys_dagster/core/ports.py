@@ -1,0 +1,108 @@
+"""The ports: what a driver hands to the line, and what a dead-letter sink takes from it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from rootsys_dagster.core.position import Position
+
+PayloadKind = Literal["json", "text", "binary"]
+C = TypeVar("C")
+
+
+class Locators(Protocol):
+    """Where the units of one batch came from, in the words of the source system."""
+
+    @property
+    def source_type(self) -> str: ...
+
+    @property
+    def locator(self) -> str | None: ...
+
+    @property
+    def content_type(self) -> str | None: ...
+
+    @property
+    def filename(self) -> str | None: ...
+
+    def positions(self, units: Sequence[bytes]) -> Iterable[bytes]:
+        """One compact JSON object per unit, in order: the member ``source_details.position`` of its record."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON members from which the spool rebuilds this object, with a member ``kind``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """What is left of a unit above ``limits.max_record_bytes``: its batch carries the first bytes only."""
+
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Raw units exactly as received, and where to resume once they are safe.
+
+    Attributes:
+        units: the bytes of each unit without its line ending; blank lines are units too, so that bytes add up.
+        kind: what the units are before anyone has looked into them.
+        position: covers this batch and all before it, nothing after.
+        raw_bytes: what the batch took at its source, line endings included.
+        oversized: set when the batch is one unit of which ``units[0]`` is only the beginning.
+    """
+
+    units: list[bytes]
+    kind: PayloadKind
+    locators: Locators
+    position: Position
+    raw_bytes: int
+    oversized: Oversized | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DriverContext:
+    """What a driver may know of its surroundings."""
+
+    root: Path
+    """Relative paths of the interface file start here."""
+    data_roots: tuple[Path, ...]
+    """Inputs must lie below one of these; empty means that any path is allowed (a path typed on a command line)."""
+    max_record_bytes: int
+
+
+class Driver(ABC, Generic[C]):
+    """Reads one source system. May repeat, never skips; raises only our errors; owns and closes what it opens."""
+
+    source_type: ClassVar[str]
+
+    def __init__(self, config: C, context: DriverContext) -> None:
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise what would stop a read: a ConfigError for the file to fix, a TransientError when waiting helps."""
+
+    @abstractmethod
+    def read(self, resume: Position | None) -> Iterator[Batch]:
+        """Batches from *resume* (None: from the beginning) to what is complete at the source now."""
+
+    def head(self, resume: Position | None) -> str | None:
+        """A cheap text that changes when the source has something after *resume*; None when there is nothing new."""
+        raise NotImplementedError
+
+
+class DeadLetterSink(ABC):
+    """Keeps a copy of committed dead letters. A follower: called once per commit, in order, and again after a crash."""
+
+    @abstractmethod
+    def write(self, lines: Iterable[bytes], *, run_id: str, commit_seq: int) -> int:
+        """Keep the DeadLetter lines of one commit; doing it twice keeps them once. Returns how many were new."""
+
+    def close(self) -> None:
+        """Release what the sink opened."""

@@ -1,0 +1,59 @@
+"""IntegrationRecord and DeadLetter as JSON lines: codes, envelopes, keys. Source: spec/1-reference.md 1.4 to 1.6."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import orjson
+from xxhash import xxh3_64_intdigest, xxh3_128_digest
+
+ErrorCode: TypeAlias = Literal[
+    "PAYLOAD_FORMAT_MISMATCH",
+    "MISSING_REQUIRED_PATH",
+    "RECORD_ID_STRICT_PATHS_UNRESOLVED",
+    "RECORD_ID_STRICT_NON_JSON",
+    "PAYLOAD_DECODE_FAILED",
+    "RECORD_TOO_LARGE",
+]
+"""Why a unit became a dead letter. The last two are this product's own; the reference stopped the run there."""
+
+WarningCode: TypeAlias = Literal["MISSING_RECORD_ID_PATH", "PATHS_IGNORED_FOR_NON_JSON"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One error or warning of a unit: ``path`` is a JSON Pointer or None."""
+
+    code: ErrorCode | WarningCode
+    path: str | None
+    message: str
+
+
+def messages_json(messages: Sequence[Message]) -> bytes:
+    """The JSON array that stands in ``errors`` or ``warnings``."""
+    return orjson.dumps(messages)
+
+
+def reason_codes(errors: Sequence[Message]) -> list[str]:
+    """Codes of *errors*, each once, in the order first seen."""
+    return list(dict.fromkeys(error.code for error in errors))
+
+
+def key_seed(source: str, name: str, version: str) -> int:
+    """What three of the four key members contribute to a record key; constant within one run."""
+    return xxh3_64_intdigest(orjson.dumps([source, name, version]))
+
+
+def record_key(record_id_json: bytes, seed: int) -> bytes:
+    """16 bytes that stand for (source, interface name, interface version, record id) in key sidecars.
+
+    Args:
+        record_id_json: the id as a canonical JSON string, quotes included, as ``orjson.dumps`` writes it.
+        seed: from :func:`key_seed`.
+    """
+    return xxh3_128_digest(record_id_json, seed)
+
+
+def member(name: str, value: Any) -> bytes:
+    """``"name":value`` as compact JSON, for envelopes that are joined from bytes."""
+    return orjson.dumps(name) + b":" + orjson.dumps(value)

@@ -1,0 +1,50 @@
+"""Plugins by kind: drivers and sinks register themselves here, the pipeline finds them here."""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any, Generic, TypeVar
+
+from rootsys_dagster.core.errors import ConfigError
+from rootsys_dagster.core.ports import DeadLetterSink, Driver
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Classes of one port by the ``kind`` that an interface file names."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._classes: dict[str, type[T]] = {}
+
+    def register(self, kind: str) -> Callable[[type[Any]], type[Any]]:
+        """Class decorator: make a class available as *kind*."""
+
+        def add(cls: type[Any]) -> type[Any]:
+            self._classes[kind] = cls
+            return cls
+
+        return add
+
+    def get(self, kind: str) -> type[T]:
+        """The class of *kind*.
+
+        Raises:
+            ConfigError: no plugin of that kind is part of this installation.
+        """
+        try:
+            return self._classes[kind]
+        except KeyError:
+            near = get_close_matches(kind, self._classes, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; available: {', '.join(self.kinds())}"
+            raise ConfigError(
+                f"no {self._noun} of kind {kind!r} is part of this version{hint}", code="PLUGIN.UNKNOWN"
+            ) from None
+
+    def kinds(self) -> list[str]:
+        """Every registered kind, sorted."""
+        return sorted(self._classes)
+
+
+DRIVERS: Registry[Driver[Any]] = Registry("driver")
+SINKS: Registry[DeadLetterSink] = Registry("dead-letter sink")
