@@ -1,7 +1,7 @@
 """Cut the USGS feed of the npm package vega-datasets into one compressed JSON Lines file per UTC day.
 
-    npm pack vega-datasets@3.2.1 && tar xzf vega-datasets-3.2.1.tgz
-    python examples/convert_earthquakes.py package/data/earthquakes.json data/earthquakes
+npm pack vega-datasets@3.2.1 && tar xzf vega-datasets-3.2.1.tgz
+python examples/convert_earthquakes.py package/data/earthquakes.json data/earthquakes
 """
 
 import gzip
