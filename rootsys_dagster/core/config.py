@@ -1,0 +1,64 @@
+"""What a person types: the frozen base model, the kinds of text and number in it, and the collector of its problems."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rootsys_dagster.core import pointer as json_pointer
+from rootsys_dagster.core.errors import Problem
+
+# Blank text, zero and bad pointers are allowed by these types and reported by check(), each with a code of its own;
+# only the JSON Schema, which knows no codes, refuses them as such.
+Text = Annotated[str, Field(json_schema_extra={"minLength": 1})]
+Pointer = Annotated[str, Field(json_schema_extra={"pattern": "^/"})]
+Pointers = Annotated[tuple[Pointer, ...], Field(json_schema_extra={"uniqueItems": True})]
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Positive = Annotated[Whole, Field(json_schema_extra={"minimum": 1})]
+
+PayloadFormat = Literal["json", "text", "binary", "unknown"]
+
+
+class Findings:
+    """Collects the coded problems of one file, and stays silent about what could not be read in the first place.
+
+    Args:
+        unreadable: pointers whose value is missing or has the wrong type, and is replaced by a stand-in.
+    """
+
+    def __init__(self, unreadable: Iterable[str] = ()) -> None:
+        self.unreadable = frozenset(unreadable)
+        self.problems: list[Problem] = []
+
+    def readable(self, pointer: str) -> bool:
+        """Whether the value at *pointer* is the one from the file."""
+        return not any(pointer == lost or pointer.startswith(lost + "/") for lost in self.unreadable)
+
+    def add(self, code: str, pointer: str, message: str, given: Iterable[str] = ()) -> None:
+        """Report a problem at *pointer*; *given* names the other members that the finding rests on."""
+        if not self.unreadable or all(map(self.readable, (pointer, *given))):
+            self.problems.append(Problem(code, pointer, message))
+
+    def blank(self, code: str, pointer: str, text: str | None) -> None:
+        """Report text that is there and holds nothing but spaces."""
+        if text is not None and not text.strip():
+            self.add(code, pointer, "must not be blank")
+
+    def below_one(self, code: str, pointer: str, number: int | None) -> None:
+        """Report a number that is there and below 1."""
+        if number is not None and number < 1:
+            self.add(code, pointer, f"must be at least 1, not {number}")
+
+    def bad_pointer(self, code: str, pointer: str, value: str | None) -> None:
+        """Report a JSON Pointer that is there and breaks the rules."""
+        if value is not None and (why := json_pointer.problem(value)):
+            self.add(code, pointer, why)
+
+
+class Config(BaseModel):
+    """The base of every object in a file of ours: closed, strict about types, never changed once loaded."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    def check(self, at: str, found: Findings) -> None:
+        """Report every problem that has a code; *at* is the pointer of this object in its file."""

@@ -1,0 +1,119 @@
+"""The interface file: one source seen one way. Unit of schedule, lineage and ownership."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from rootsys_dagster.core.config import Config, Findings, PayloadFormat, Pointers, Text
+from rootsys_dagster.core.document import parse_document, read_file
+from rootsys_dagster.core.driver_config import DriverConfig
+from rootsys_dagster.core.policy import CommitEvery, DeadLetterPolicy, Limits, OnFail
+
+RecordIdPolicy = Literal["strict", "hash_fallback"]
+
+ASSET_NAME: Final = re.compile(r"[A-Za-z0-9_]+")
+# Dagster refuses definitions with other owners and tags; one such file would take the whole location down.
+OWNER: Final = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")
+TAG_NAME: Final = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
+TAG_VALUE: Final = re.compile(r"[A-Za-z0-9_.-]{0,63}")
+
+
+class Described(Config):
+    """What every file of a project may say about itself, for people and for Dagster."""
+
+    schema_uri: str | None = Field(
+        default=None, alias="$schema", description="Where editors find the schema of this file."
+    )
+    description: str | None = None
+    owners: tuple[str, ...] = Field(default=(), description="Mail addresses, or team:name.")
+    tags: dict[str, str] = Field(default={})
+    asset: str | None = Field(
+        default=None,
+        description="The name of the asset, when the one made from the name of this file is taken.",
+        json_schema_extra={"pattern": f"^{ASSET_NAME.pattern}$"},
+    )
+
+    def check(self, at: str, found: Findings) -> None:
+        if self.asset is not None and not ASSET_NAME.fullmatch(self.asset):
+            found.add("ASSET_NAME_INVALID", f"{at}/asset", "must hold only letters, digits and '_', and not be empty")
+        for index, owner in enumerate(self.owners):
+            if not OWNER.fullmatch(owner):
+                found.add("OWNER_INVALID", f"{at}/owners/{index}", 'must be a mail address or "team:name"')
+        for name, value in self.tags.items():
+            if not TAG_NAME.fullmatch(name) or name.startswith("dagster/"):
+                message = f"{name!r} must be up to 63 letters, digits, '_', '-' or '.', at most one 'prefix/' before it"
+                found.add("TAG_NAME_INVALID", f"{at}/tags", f"{message}, and not 'dagster/'")
+            if not TAG_VALUE.fullmatch(value):
+                message = f"the value of {name!r} must be up to 63 letters, digits, '_', '-' or '.'"
+                found.add("TAG_VALUE_INVALID", f"{at}/tags", message)
+
+
+class Interface(Described):
+    """One source seen one way: where it is read, what identifies a record, what a record must have."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["name", "version", "driver"]})
+
+    name: Text
+    version: Text
+    driver: DriverConfig = DriverConfig()
+    payload_format: PayloadFormat = Field(default="unknown", description="unknown takes any kind of payload.")
+    record_id_paths: Pointers = Field(default=(), description="The record id is what stands there, joined by |.")
+    required_paths: Pointers = Field(default=(), description="A payload without a value there is a dead letter.")
+    record_id_policy: RecordIdPolicy = Field(
+        default="hash_fallback",
+        description="What to do when no record id path leads anywhere: refuse, or hash the payload.",
+    )
+    enabled: bool = Field(default=True, description="false keeps the file and its data, and runs nothing.")
+    on_fail: OnFail = Field(
+        default="quarantine", description="A bad unit is a dead letter, stops the run, or is counted only."
+    )
+    limits: Limits = Limits()
+    commit_every: CommitEvery = CommitEvery()
+    dead_letters: DeadLetterPolicy | None = None
+
+    def check(self, at: str, found: Findings) -> None:
+        super().check(at, found)
+        found.blank("INTERFACE_NAME_EMPTY", f"{at}/name", self.name)
+        found.blank("INTERFACE_VERSION_EMPTY", f"{at}/version", self.version)
+        self.driver.check(f"{at}/driver", found)
+        check_pointers(self.required_paths, f"{at}/required_paths", found)
+        check_pointers(self.record_id_paths, f"{at}/record_id_paths", found)
+        if self.record_id_policy == "strict" and not self.record_id_paths:
+            message = "strict needs at least one path; add one or set record_id_policy to hash_fallback"
+            policy = f"{at}/record_id_policy"
+            found.add("RECORD_ID_POLICY_STRICT_REQUIRES_PATHS", f"{at}/record_id_paths", message, [policy])
+        self.limits.check(f"{at}/limits", found)
+        self.commit_every.check(f"{at}/commit_every", found)
+        if self.dead_letters is not None:
+            self.dead_letters.check(f"{at}/dead_letters", found)
+
+
+def check_pointers(pointers: Sequence[str], at: str, found: Findings) -> None:
+    """Report each pointer that breaks the rules and each that was there before."""
+    firsts: dict[str, int] = {}
+    for index, value in enumerate(pointers):
+        found.bad_pointer("JSON_POINTER_INVALID", f"{at}/{index}", value)
+        first = firsts.setdefault(value, index)
+        if first < index:
+            found.add("DUPLICATE_ENTRY", f"{at}/{index}", f"repeats entry {first}; remove it", [f"{at}/{first}"])
+
+
+def parse_interface(text: bytes, path: str) -> Interface:
+    """The interface that *text* describes; *path* is for messages.
+
+    Raises:
+        InvalidFileError: with every problem of the file.
+    """
+    return parse_document(Interface, text, path)
+
+
+def load_interface(path: Path) -> Interface:
+    """The interface in a file.
+
+    Raises:
+        InvalidFileError: the file cannot be read, or with every problem of it.
+    """
+    return parse_interface(read_file(path), str(path))

@@ -1,0 +1,115 @@
+"""How much, how often and what then: limits, commit points, dead letters and their budget, retries, circuit breaker."""
+
+import re
+from typing import Literal
+
+from pydantic import Field
+
+from rootsys_dagster.core.config import Config, Findings, Positive, Text, Whole
+
+OnFail = Literal["quarantine", "block", "skip"]
+TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class Limits(Config):
+    """Where a run stops by name; what it has committed by then stays, and the next run goes on from there."""
+
+    max_record_bytes: Positive = Field(
+        default=16 << 20, description="A longer unit is a dead letter with its hash and start."
+    )
+    max_run_records: Positive | None = None
+    max_run_bytes: Positive | None = Field(default=None, description="Raw input bytes of one run.")
+    max_run_s: Positive | None = None
+
+    def check(self, at: str, found: Findings) -> None:
+        found.below_one("LIMITS_MAX_RECORD_BYTES_INVALID", f"{at}/max_record_bytes", self.max_record_bytes)
+        found.below_one("LIMITS_MAX_RUN_RECORDS_INVALID", f"{at}/max_run_records", self.max_run_records)
+        found.below_one("LIMITS_MAX_RUN_BYTES_INVALID", f"{at}/max_run_bytes", self.max_run_bytes)
+        found.below_one("LIMITS_MAX_RUN_S_INVALID", f"{at}/max_run_s", self.max_run_s)
+
+
+class CommitEvery(Config):
+    """A run commits when it has this many records, raw input bytes or seconds, whichever comes first."""
+
+    records: Positive = 1_000_000
+    bytes: Positive = 256 << 20
+    seconds: Positive = 60
+
+    def check(self, at: str, found: Findings) -> None:
+        found.below_one("COMMIT_EVERY_RECORDS_INVALID", f"{at}/records", self.records)
+        found.below_one("COMMIT_EVERY_BYTES_INVALID", f"{at}/bytes", self.bytes)
+        found.below_one("COMMIT_EVERY_SECONDS_INVALID", f"{at}/seconds", self.seconds)
+
+
+class Budget(Config):
+    """How many dead letters are still fine; beyond it the check of the asset fails, the data stays committed."""
+
+    # 0 is a real budget here (none may be open), unlike everywhere else.
+    max_open: Whole | None = Field(default=None, json_schema_extra={"minimum": 0})
+    max_reject_ratio: float | None = Field(
+        default=None,
+        description="Dead letters divided by all units of a run, 0 to 1.",
+        json_schema_extra={"minimum": 0, "maximum": 1},
+    )
+
+    def check(self, at: str, found: Findings) -> None:
+        if self.max_open is not None and self.max_open < 0:
+            found.add("DEAD_LETTERS_BUDGET_MAX_OPEN_INVALID", f"{at}/max_open", "must be at least 0")
+        if self.max_reject_ratio is not None and not 0 <= self.max_reject_ratio <= 1:
+            message = f"must be between 0 and 1, not {self.max_reject_ratio}"
+            found.add("DEAD_LETTERS_BUDGET_MAX_REJECT_RATIO_INVALID", f"{at}/max_reject_ratio", message)
+
+
+class DeadLetterPolicy(Config):
+    """Where dead letters are published besides the commit log, which always keeps them."""
+
+    kind: Literal["file", "sqlite"] = "file"
+    path: Text | None = Field(default=None, description="Relative to the project root.")
+    table: str = Field(default="dead_letters", json_schema_extra={"pattern": f"^{TABLE_NAME.pattern}$"})
+    budget: Budget | None = None
+
+    def check(self, at: str, found: Findings) -> None:
+        found.blank("DEAD_LETTERS_PATH_EMPTY", f"{at}/path", self.path)
+        if not TABLE_NAME.fullmatch(self.table):
+            message = "must start with a letter or '_' and hold only letters, digits and '_'"
+            found.add("DEAD_LETTERS_TABLE_INVALID", f"{at}/table", message)
+        elif self.table.lower().startswith("sqlite_"):
+            found.add("DEAD_LETTERS_TABLE_INVALID", f"{at}/table", "must not start with 'sqlite_', which SQLite keeps")
+        if self.budget is not None:
+            self.budget.check(f"{at}/budget", found)
+
+
+class Retry(Config):
+    """Delays grow from base to max, each moved by up to the jitter; max_attempts counts the first try."""
+
+    max_attempts: Positive = 3
+    base_delay_ms: Positive = 100
+    max_delay_ms: Positive = 2000
+    jitter_percent: Whole = Field(default=20, json_schema_extra={"minimum": 0, "maximum": 100})
+
+    def check_as(self, area: Literal["REST", "DB"], at: str, found: Findings) -> None:
+        """Report under the codes of *area*."""
+        found.below_one(f"{area}_RETRY_MAX_ATTEMPTS_INVALID", f"{at}/max_attempts", self.max_attempts)
+        found.below_one(f"{area}_RETRY_BASE_DELAY_INVALID", f"{at}/base_delay_ms", self.base_delay_ms)
+        found.below_one(f"{area}_RETRY_MAX_DELAY_INVALID", f"{at}/max_delay_ms", self.max_delay_ms)
+        # A default is never below what the file gives: it is raised while running, so only two given values can clash.
+        both_given = {"base_delay_ms", "max_delay_ms"} <= self.model_fields_set
+        if both_given and self.max_delay_ms < self.base_delay_ms:
+            message = f"must not be below base_delay_ms ({self.base_delay_ms}), and is {self.max_delay_ms}"
+            found.add(f"{area}_RETRY_DELAY_RANGE_INVALID", f"{at}/max_delay_ms", message, [f"{at}/base_delay_ms"])
+        if not 0 <= self.jitter_percent <= 100:
+            message = f"must be between 0 and 100, not {self.jitter_percent}"
+            found.add(f"{area}_RETRY_JITTER_PERCENT_INVALID", f"{at}/jitter_percent", message)
+
+
+class CircuitBreaker(Config):
+    """After so many failures in a row nothing is tried for a while; absent means no breaker."""
+
+    failure_threshold: Positive = 5
+    open_timeout_ms: Positive = 30_000
+
+    def check_as(self, area: Literal["REST", "DB"], at: str, found: Findings) -> None:
+        """Report under the codes of *area*."""
+        threshold, timeout = self.failure_threshold, self.open_timeout_ms
+        found.below_one(f"{area}_CIRCUIT_BREAKER_FAILURE_THRESHOLD_INVALID", f"{at}/failure_threshold", threshold)
+        found.below_one(f"{area}_CIRCUIT_BREAKER_OPEN_TIMEOUT_INVALID", f"{at}/open_timeout_ms", timeout)
