@@ -1,1 +1,7 @@
-"""One module per source system, its configuration beside it."""
+"""One module per source system, its configuration beside it. Importing the package registers every driver."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

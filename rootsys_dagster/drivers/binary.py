@@ -1,0 +1,92 @@
+"""Whole files: one record per file, the empty file too. A file whose content has changed is a new unit.
+
+Position: ``{"files": {"scan.pdf": {"byte": 3400, "sha256": …}}}``, the content that was last read under each name.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rootsys_dagster.core.driver_config import DriverConfig
+from rootsys_dagster.core.ports import Batch, Driver, Oversized
+from rootsys_dagster.core.position import Position
+from rootsys_dagster.core.registry import DRIVERS
+from rootsys_dagster.drivers.files import InputFile, input_files, open_input
+from rootsys_dagster.drivers.lines import BLOCK_BYTES, KEPT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class WholeFile:
+    """The one unit of a batch is all of a file."""
+
+    locator: str
+    content_type: str | None
+    filename: str | None
+    length: int
+    sha256: str
+
+    source_type: ClassVar[str] = "file"
+
+    def positions(self, units: Sequence[bytes]) -> Iterable[bytes]:
+        """``{"byte": 0, "length": …, "sha256": …}``."""
+        return [b'{"byte":0,"length":%d,"sha256":"%b"}' % (self.length, self.sha256.encode()) for _ in units]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON members for the spool."""
+        return {"kind": "file"} | {name: getattr(self, name) for name in self.__slots__}
+
+
+@DRIVERS.register("binary")
+class BinaryDriver(Driver[DriverConfig]):
+    """Reads each file that is new or has changed since the last commit."""
+
+    source_type = "file"
+
+    def check(self) -> None:
+        """Raise ConfigError unless every named input can be opened."""
+        for file in input_files(self.config, self.context):
+            if not file.is_stdin:
+                with open_input(file):
+                    pass
+
+    def read(self, resume: Position | None) -> Iterator[Batch]:
+        """One batch per file, in the order of their names."""
+        done: dict[str, Any] = dict((resume or {}).get("files", {}))
+        for file in input_files(self.config, self.context):
+            content, length, sha256 = self._content(file)
+            if done.get(file.locator, {}).get("sha256") == sha256 and not file.is_stdin:
+                continue
+            done[file.locator] = {"byte": length, "sha256": sha256}
+            locators = WholeFile(
+                locator=file.locator,
+                content_type=self.config.content_type or "application/octet-stream",
+                filename=self.config.filename or (None if file.is_stdin else file.path.name),
+                length=length,
+                sha256=sha256,
+            )
+            oversized = Oversized(length, sha256) if length > self.context.max_record_bytes else None
+            yield Batch([content], "binary", locators, {"files": dict(done)}, length, oversized)
+
+    def head(self, resume: Position | None) -> str | None:
+        """Names, sizes and times of the files whose size differs from *resume*; None when there is nothing new."""
+        done = (resume or {}).get("files", {})
+        new: list[str] = []
+        for file in input_files(self.config, self.context):
+            status = file.path.stat()
+            if done.get(file.locator, {}).get("byte") != status.st_size:
+                new.append(f"{file.locator}:{status.st_size}:{status.st_mtime_ns}")
+        return "|".join(new) or None
+
+    def _content(self, file: InputFile) -> tuple[bytes, int, str]:
+        """The content (its beginning when it is above the limit), its length and its hash."""
+        kept: list[bytes] = []
+        length, digest = 0, hashlib.sha256()
+        with open_input(file) as stream:
+            while data := bytes(stream.read(BLOCK_BYTES)):
+                digest.update(data)
+                length += len(data)
+                if length <= self.context.max_record_bytes:
+                    kept.append(data)
+        content = b"".join(kept)
+        return (content if length == len(content) else content[:KEPT_BYTES]), length, digest.hexdigest()

@@ -1,0 +1,231 @@
+"""What the file drivers share: which files an ``input`` names, how they are opened, and how one is known again.
+
+Position: ``{"files": {"data/mes.jsonl": {"byte": 700, "line": 2, "head_sha256": …, "tail_sha256": …}}}``. The two hashes
+cover the first and the last 4 KiB before ``byte``, so that a truncated, rotated or rewritten file is never continued.
+"""
+
+import errno
+import glob
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+from rootsys_dagster.core.driver_config import DriverConfig
+from rootsys_dagster.core.errors import ConfigError, PermanentError
+from rootsys_dagster.core.paths import inside_roots
+from rootsys_dagster.core.ports import DriverContext
+
+WINDOW_BYTES = 4096
+STDIN = "-"
+COMPRESSIONS: dict[str, Literal["gzip", "zstd"]] = {".gz": "gzip", ".zst": "zstd"}
+GLOB_CHARACTERS = frozenset("*?[")
+
+
+class SourceReplacedError(PermanentError):
+    """A file is no longer the one that was read: its committed beginning has changed or is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file of an ``input``; ``locator`` is its path as people know it."""
+
+    path: Path
+    locator: str
+
+    @property
+    def compression(self) -> Literal["gzip", "zstd"] | None:
+        """How the content is packed, by the ending of the name."""
+        return COMPRESSIONS.get(self.path.suffix)
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether this stands for standard input."""
+        return self.locator == "stdin"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a file was read, and how to know it again. Bytes and lines are those of the unpacked content."""
+
+    byte: int
+    line: int
+    head_sha256: str
+    tail_sha256: str
+    stored_bytes: int | None = None
+    """Size of a packed file when it was read to its end: an unchanged one need not be unpacked again."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON members of the position."""
+        members: dict[str, Any] = {
+            "byte": self.byte,
+            "line": self.line,
+            "head_sha256": self.head_sha256,
+            "tail_sha256": self.tail_sha256,
+        }
+        return members if self.stored_bytes is None else members | {"stored_bytes": self.stored_bytes}
+
+
+def input_files(config: DriverConfig, context: DriverContext) -> list[InputFile]:
+    """The files that ``driver.input`` names, sorted by path; a pattern may match none.
+
+    Raises:
+        ConfigError: there is no input, or a named file is absent, not a regular file or outside the data roots.
+    """
+    raw = config.input
+    if raw is None or not raw.strip():
+        raise ConfigError("driver.input names no file; set it, or pass --input", code="FILE.INPUT_MISSING")
+    if raw == STDIN:
+        return [InputFile(Path(STDIN), "stdin")]
+    literal = context.root / raw
+    if GLOB_CHARACTERS.isdisjoint(raw) or literal.exists():
+        return [_input_file(raw, literal, context)]
+    found = sorted(glob.glob(raw, root_dir=context.root, recursive=True))
+    matches = [(name, context.root / name) for name in found]
+    if not matches and not _fixed_part(literal).is_dir():
+        raise ConfigError(
+            f"input {raw} matches nothing: folder {_fixed_part(literal)} does not exist; paths are relative to {context.root}",
+            code="FILE.NOT_FOUND",
+        )
+    return [_input_file(name, path, context) for name, path in matches if path.is_file()]
+
+
+def _fixed_part(pattern: Path) -> Path:
+    parts = pattern.parts
+    stop = next(n for n, part in enumerate(parts) if not GLOB_CHARACTERS.isdisjoint(part))
+    return Path(*parts[:stop])
+
+
+def _input_file(raw: str, path: Path, context: DriverContext) -> InputFile:
+    resolved = inside_roots(path, context.root, context.data_roots, "input") if context.data_roots else path
+    try:
+        mode = resolved.stat().st_mode
+    except FileNotFoundError:
+        raise ConfigError(
+            f"input {raw} does not exist; relative paths start at {context.root}", code="FILE.NOT_FOUND"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"input {raw} cannot be read: {error.strerror}", code="FILE.UNREADABLE") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder; name a file, or a pattern such as folder/*.jsonl" if stat.S_ISDIR(mode) else "not a regular file"
+        raise ConfigError(f"input {raw} is {kind}", code="FILE.NOT_REGULAR")
+    return InputFile(resolved, raw)
+
+
+@contextmanager
+def open_input(file: InputFile) -> Iterator[BinaryIO]:
+    """Open *file* for reading its unpacked content.
+
+    Raises:
+        ConfigError: it cannot be opened.
+        PermanentError: packed content is damaged or cut short; whole units before the damage were handed over.
+    """
+    if file.is_stdin:
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = cast(BinaryIO, file.path.open("rb", buffering=0))
+    except OSError as error:
+        raise ConfigError(f"input {file.locator} cannot be read: {error.strerror}", code="FILE.UNREADABLE") from error
+    with stream:
+        try:
+            if file.compression is None:
+                yield stream
+            else:
+                import pyarrow as pa
+
+                with pa.CompressedInputStream(stream, file.compression) as unpacked:
+                    yield cast(BinaryIO, unpacked)
+        except OSError as error:
+            if error.errno in (None, 0, errno.EIO):
+                raise PermanentError(
+                    f"input {file.locator}: {error}; what was read before is kept, replace the file and run again",
+                    code="FILE.DAMAGED",
+                ) from error
+            raise
+
+
+def sha256(data: bytes) -> str:
+    """Lower-case hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def fits(file: InputFile, mark: Mark) -> bool:
+    """Whether *file* still begins with the content that *mark* was made from."""
+    if file.compression is None and file.path.stat().st_size < mark.byte:
+        return False
+    window = min(WINDOW_BYTES, mark.byte)
+    with open_input(file) as stream:
+        head = read_exactly(stream, window)
+        skip(stream, file, mark.byte - window - len(head))
+        # Below two windows the end of the head is the beginning of the tail.
+        rest = read_exactly(stream, mark.byte - max(len(head), mark.byte - window))
+    tail = (head + rest)[-window:] if window else b""
+    return sha256(head) == mark.head_sha256 and sha256(tail) == mark.tail_sha256
+
+
+def skip(stream: BinaryIO, file: InputFile, count: int) -> None:
+    """Move *count* bytes of unpacked content ahead: a seek in a plain file, reading in a packed one."""
+    if file.compression is None:
+        stream.seek(max(count, 0), os.SEEK_CUR)
+        return
+    while count > 0 and (data := stream.read(min(count, 1 << 16))):
+        count -= len(data)
+
+
+def read_exactly(stream: BinaryIO, count: int) -> bytes:
+    """The next *count* bytes, fewer only at the end of the content."""
+    parts: list[bytes] = []
+    while count > 0 and (data := stream.read(count)):
+        parts.append(data)
+        count -= len(data)
+    return b"".join(parts)
+
+
+def marks_of(resume: dict[str, Any] | None) -> dict[str, Mark]:
+    """The marks of a position by locator."""
+    return {locator: Mark(**members) for locator, members in (resume or {}).get("files", {}).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Where a read begins: the mark of each file that is continued, and the marks of files that are not there now."""
+
+    continued: dict[str, Mark]
+    absent: dict[str, Mark]
+
+
+def match_marks(files: list[InputFile], marks: dict[str, Mark], *, on_replace: str) -> Starts:
+    """Find every committed file again, rotated ones under their new names.
+
+    A file whose committed beginning has changed is looked for, by content, under the names that are new. Found there,
+    it was rotated and is continued there, while its old name counts as a new file.
+
+    Raises:
+        SourceReplacedError: the old content is nowhere and ``on_replace`` is ``fail``.
+    """
+    names = {file.locator for file in files}
+    continued = {file.locator: marks[file.locator] for file in files if file.locator in marks and fits(file, marks[file.locator])}
+    new = [file for file in files if file.locator not in marks]
+    absent: dict[str, Mark] = {}
+    for name, mark in marks.items():
+        if name in continued:
+            continue
+        home = next((file for file in new if mark.byte and file.locator not in continued and fits(file, mark)), None)
+        if home is not None:
+            continued[home.locator] = mark
+        elif name not in names:
+            absent[name] = mark
+        elif on_replace == "fail":
+            raise SourceReplacedError(
+                f"input {name}: the first {mark.byte} bytes, already committed, are no longer there (truncated, rotated "
+                "or rewritten); nothing was read. If the content now is new data, set driver.on_replace to "
+                '"restart"; to follow rotated files, name them too (a pattern such as app.log*)',
+                code="FILE.REPLACED",
+            )
+    return Starts(continued, absent)

@@ -1,0 +1,138 @@
+"""JSON read exactly: every number keeps its lexeme, the canonical bytes are those of the reference implementation.
+
+The hot path never looks here; it decides only for units that the hot path refuses, and for ids and hashes that need a
+full parse. Source: spec/1-reference.md 1.6.
+"""
+
+import json
+import re
+from typing import Any, NoReturn
+
+import orjson
+
+MAX_DEPTH = 512
+"""Arrays and objects inside each other. The reference stops at 128, the interpreter's own stack at about 1,000."""
+OPENERS_OR_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+INT_MIN, INT_MAX = -(2**63), 2**64 - 1
+
+
+class NotJsonError(ValueError):
+    """The bytes are not one JSON document that this product keeps; the text says why, without quoting the payload."""
+
+
+class Number(str):
+    """A JSON number by its lexeme."""
+
+    __slots__ = ()
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise NotJsonError(f"{name} is not a JSON number")
+
+
+_decode = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=_refuse_constant).decode
+
+
+def parse(data: bytes) -> Any:
+    """One JSON document; numbers come as :class:`Number`, of repeated members the last wins.
+
+    Raises:
+        NotJsonError: not UTF-8, not JSON, deeper than 512 levels, or with a surrogate that has no partner.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise NotJsonError(f"not valid UTF-8 at byte {error.start}") from None
+    if text.startswith("\ufeff"):
+        raise NotJsonError("begins with a byte order mark")
+    if _deeper_than(data, MAX_DEPTH):
+        raise NotJsonError(f"nested deeper than {MAX_DEPTH} levels")
+    try:
+        document = _decode(text)
+    except json.JSONDecodeError as error:
+        raise NotJsonError(f"not valid JSON at character {error.pos}: {error.msg}") from None
+    if "\\u" in text and _has_lone_surrogate(document):
+        raise NotJsonError("has a surrogate escape without its partner")
+    return document
+
+
+def _deeper_than(data: bytes, limit: int) -> bool:
+    if data.count(b"[") + data.count(b"{") <= limit:
+        return False
+    depth = 0
+    for match in OPENERS_OR_STRINGS.finditer(data):
+        token = data[match.start()]
+        if token in b"[{":
+            depth += 1
+            if depth > limit:
+                return True
+        elif token in b"]}":
+            depth -= 1
+    return False
+
+
+def _has_lone_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        return LONE_SURROGATE.search(value) is not None
+    if isinstance(value, list):
+        return any(map(_has_lone_surrogate, value))
+    if isinstance(value, dict):
+        return any(map(_has_lone_surrogate, value)) or any(map(_has_lone_surrogate, value.values()))
+    return False
+
+
+def number_text(lexeme: str) -> str:
+    """A JSON number as the reference writes it: integers up to 64 bits exactly, all else as the nearest double.
+
+    ``1.0`` stays ``1.0``, ``1.10`` is ``1.1``, 1e16 is ``1e16``, 1e-7 is ``1e-7``, 0.00001 is ``0.00001``, ``-0`` is
+    ``-0.0``. A number beyond the doubles, which the reference refuses, keeps its lexeme.
+    """
+    if lexeme.lstrip("-").isdigit() and lexeme != "-0":
+        # Longer lexemes are beyond 64 bits for sure, and int() would refuse above 4,300 digits.
+        if len(lexeme) <= 20 and INT_MIN <= int(lexeme) <= INT_MAX:
+            return lexeme
+    value = float(lexeme)
+    if value in (float("inf"), float("-inf")):
+        return lexeme
+    sign = "-" if repr(value).startswith("-") else ""
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    scale = int(exponent or 0) - len(fraction)
+    stripped = digits.rstrip("0")
+    scale += len(digits) - len(stripped)
+    return sign + _shortest(stripped, scale)
+
+
+def _shortest(digits: str, scale: int) -> str:
+    """``digits · 10^scale`` in the notation of the ryu printer; *digits* has no zeros at either end."""
+    if not digits:
+        return "0.0"
+    point = len(digits) + scale
+    if scale >= 0 and point <= 16:
+        return digits + "0" * scale + ".0"
+    if 0 < point <= 16:
+        return f"{digits[:point]}.{digits[point:]}"
+    if -5 < point <= 0:
+        return "0." + "0" * -point + digits
+    return f"{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e{point - 1}"
+
+
+def canonical(value: Any) -> bytes:
+    """Compact UTF-8 with members sorted by key, as the reference hashes and joins it."""
+    if isinstance(value, Number):
+        return number_text(value).encode()
+    if isinstance(value, dict):
+        members = sorted(value.items())
+        return b"{" + b",".join(orjson.dumps(key) + b":" + canonical(item) for key, item in members) + b"}"
+    if isinstance(value, list):
+        return b"[" + b",".join(map(canonical, value)) + b"]"
+    return orjson.dumps(value)
+
+
+def id_text(value: Any) -> str:
+    """One part of a record id: a string raw, everything else in its canonical JSON text."""
+    if isinstance(value, str) and not isinstance(value, Number):
+        return value
+    return canonical(value).decode()
