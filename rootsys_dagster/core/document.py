@@ -29,22 +29,20 @@ def read_file(path: Path) -> bytes:
         InvalidFileError: with the one code FILE_UNREADABLE.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=open_at_once) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise unreadable(path, "is a pipe, a socket or a device; save its content to a file and name that")
+            text = stream.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         raise unreadable(path, reason(error)) from error
-    with os.fdopen(descriptor, "rb") as stream:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISDIR(mode):
-            raise unreadable(path, "is a directory; name a file in it")
-        if not stat.S_ISREG(mode):
-            raise unreadable(path, "is a pipe, a socket or a device; save its content to a file and name that")
-        try:
-            text = stream.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise unreadable(path, reason(error)) from error
     if len(text) > MAX_FILE_BYTES:
         raise unreadable(path, "is larger than 4 MiB; this kind of file holds settings, is it data?")
     return text
+
+
+def open_at_once(path: str, flags: int) -> int:
+    # Without the flag, opening a pipe waits for somebody to write into it.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def unreadable(path: Path, message: str) -> InvalidFileError:
@@ -57,9 +55,11 @@ def reason(error: OSError | ValueError) -> str:
         return "does not exist; check the path"
     if isinstance(error, PermissionError):
         return "may not be read by this user; change its mode or owner"
+    if isinstance(error, IsADirectoryError):
+        return "is a directory; name a file in it"
     if isinstance(error, OSError):
         return f"cannot be read: {(error.strerror or 'input/output error').lower()}"
-    return "is not a path: it holds a NUL character"
+    return "is not a path: it holds a NUL or broken character"
 
 
 def parse_document(model: type[C], text: bytes, path: str) -> C:

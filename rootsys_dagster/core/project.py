@@ -1,0 +1,167 @@
+"""The project folder: its interface and fabric files, its contract registry, and where state and data may be."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from rootsys_dagster.core.contract import ContractRegistry, load_registry
+from rootsys_dagster.core.errors import ConfigError, InvalidFileError, Problem
+from rootsys_dagster.core.project_checks import Nothing, by_name, check_together, look_up
+from rootsys_dagster.core.project_file import (
+    FabricFile,
+    InterfaceFile,
+    ProjectFile,
+    asset_name,
+    read_fabric_file,
+    read_interface_file,
+)
+
+__all__ = ["FabricFile", "InterfaceFile", "Project", "ProjectFile", "asset_name", "load_project", "read_interface_file"]
+
+INTERFACES: Final = "interfaces"
+CONTRACTS: Final = "contracts"
+ALLOWLIST: Final = "contracts/allowlist.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """One project folder as it was when it was loaded. All paths are absolute and resolved.
+
+    Args:
+        contract_problems: of the contract registry; each interface then has a problem that points there.
+        data_roots: the folders that paths in files may lead into.
+    """
+
+    root: Path
+    state_root: Path
+    data_roots: tuple[Path, ...]
+    contracts_path: Path
+    contract_problems: tuple[Problem, ...] = ()
+    interfaces: tuple[InterfaceFile, ...] = ()
+    fabrics: tuple[FabricFile, ...] = ()
+
+    def interface(self, name: str, version: str | None = None) -> InterfaceFile:
+        """The file of an interface; *name* may also be ``name@version``.
+
+        Raises:
+            ConfigError: there is none, or there are several versions and none was asked for.
+        """
+        file = look_up(name if version is None else f"{name}@{version}", by_name(self.interfaces), "interface")
+        if isinstance(file, Nothing):
+            raise ConfigError(file.message, code="PROJECT.INTERFACE_" + file.code)
+        return file
+
+    def fabric(self, name: str, version: str | None = None) -> FabricFile:
+        """The file of a fabric; *name* may also be ``name@version``.
+
+        Raises:
+            ConfigError: there is none, or there are several versions and none was asked for.
+        """
+        file = look_up(name if version is None else f"{name}@{version}", by_name(self.fabrics), "fabric")
+        if isinstance(file, Nothing):
+            raise ConfigError(file.message, code="PROJECT.FABRIC_" + file.code)
+        return file
+
+    def inputs(self, file: FabricFile) -> tuple[InterfaceFile | FabricFile, ...]:
+        """The files that a fabric merges, in its order.
+
+        Raises:
+            InvalidFileError: with every problem of the fabric file.
+        """
+        named = by_name([*self.interfaces, *self.fabrics])
+        found = [look_up(name, named, "input") for name in file.require().inputs]
+        return tuple(target for target in found if not isinstance(target, Nothing))
+
+    def fingerprint(self) -> str:
+        """Changes when a file under interfaces/ or contracts/ may have changed: names, sizes and times of change."""
+        found = hashlib.sha256()
+        for folder in (INTERFACES, CONTRACTS):
+            for here, folders, names in os.walk(self.root / folder):
+                folders.sort()
+                for name in sorted(names):
+                    path = os.path.join(here, name)
+                    try:
+                        status = os.stat(path)
+                        seen = (os.path.relpath(path, self.root), status.st_size, status.st_mtime_ns)
+                    except OSError:
+                        seen = (os.path.relpath(path, self.root), None, None)
+                    found.update(repr(seen).encode(errors="surrogateescape"))
+        return found.hexdigest()
+
+
+def load_project(
+    root: Path | None = None, state_root: Path | None = None, contracts_path: Path | None = None
+) -> Project:
+    """The project in a folder. A broken file in it stays, with its problems.
+
+    Args:
+        root: else ROOTSYS_PROJECT, else the nearest folder from here upwards that has interfaces/.
+        state_root: else ROOTSYS_STATE_ROOT, else .rootsys; the variable and the default are relative to the root.
+        contracts_path: the contract registry, else contracts/allowlist.json.
+    Raises:
+        ConfigError: there is no such folder, or it has no interfaces/.
+    """
+    root = find_root(root)
+    interfaces, fabrics = read_files(root)
+    contracts_path = contracts_path.resolve() if contracts_path else root / ALLOWLIST
+    registry, contract_problems = read_registry(contracts_path, root)
+    interfaces, fabrics = check_together(interfaces, fabrics, registry)
+    roots = os.environ.get("ROOTSYS_DATA_ROOTS", "").split(os.pathsep)
+    return Project(
+        root=root,
+        state_root=(state_root or root / (os.environ.get("ROOTSYS_STATE_ROOT") or ".rootsys")).resolve(),
+        data_roots=tuple((root / data_root).resolve() for data_root in roots if data_root) or (root,),
+        contracts_path=contracts_path,
+        contract_problems=contract_problems,
+        interfaces=interfaces,
+        fabrics=fabrics,
+    )
+
+
+def read_registry(path: Path, root: Path) -> tuple[ContractRegistry | Problem, tuple[Problem, ...]]:
+    """The contract registry, named as seen from the project; or what to tell each interface, and its own problems."""
+    seen = path.relative_to(root) if path.is_relative_to(root) else path
+    try:
+        return replace(load_registry(path), path=seen), ()
+    except InvalidFileError as error:
+        count = f"{len(error.problems)} problem{'' if len(error.problems) == 1 else 's'}"
+        message = f"cannot be looked up in {seen}, which has {count}: {error.problems[0]}"
+        return Problem("CONTRACT_REGISTRY_UNUSABLE", "/name", message), error.problems
+
+
+def find_root(root: Path | None) -> Path:
+    named = root or os.environ.get("ROOTSYS_PROJECT")
+    if named:
+        folder = Path(named).resolve()
+        if (folder / INTERFACES).is_dir():
+            return folder
+        message = (
+            f"{folder} is no project: it has no {INTERFACES}/ folder; name another, or make one with 'rootsys init'"
+        )
+        raise ConfigError(message, code="PROJECT.NOT_FOUND")
+    here = Path.cwd().resolve()
+    for folder in (here, *here.parents):
+        if (folder / INTERFACES).is_dir():
+            return folder
+    message = (
+        f"neither {here} nor a folder above it has {INTERFACES}/; "
+        "go to a project, set ROOTSYS_PROJECT to one, or make one with 'rootsys init'"
+    )
+    raise ConfigError(message, code="PROJECT.NOT_FOUND")
+
+
+def read_files(root: Path) -> tuple[tuple[InterfaceFile, ...], tuple[FabricFile, ...]]:
+    """Every interface and every fabric file, by name; hidden ones and groups are neither."""
+    folder = root / INTERFACES
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be listed: {error.strerror}", code="PROJECT.NOT_FOUND") from error
+    fabrics = [name for name in names if name.endswith(".fabric.json")]
+    interfaces = [name for name in names if not name.endswith((".fabric.json", ".group.json"))]
+    return (
+        tuple(read_interface_file(folder / name, root) for name in interfaces),
+        tuple(read_fabric_file(folder / name, root) for name in fabrics),
+    )

@@ -1,0 +1,178 @@
+"""What can only be seen with all files of a project side by side: repeated names, taken assets, inputs that lead nowhere."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from rootsys_dagster.core.contract import ContractRegistry
+from rootsys_dagster.core.errors import Problem
+from rootsys_dagster.core.project_file import FabricFile, InterfaceFile, ProjectFile
+from rootsys_dagster.core.spelling import did_you_mean, shown
+
+Found = dict[Path, list[Problem]]
+F = TypeVar("F", bound=ProjectFile)
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """Why a name leads to no file, or to more than one."""
+
+    code: Literal["UNKNOWN", "AMBIGUOUS"]
+    message: str
+
+
+def by_name(files: Iterable[F]) -> dict[str, list[F]]:
+    """The files to look up in, in order."""
+    named = defaultdict[str, list[F]](list)
+    for file in files:
+        named[file.name].append(file)
+    return named
+
+
+def look_up(reference: str, named: Mapping[str, Sequence[F]], what: str) -> F | Nothing:
+    """The one file that *reference*, ``name`` or ``name@version``, means.
+
+    Args:
+        what: the kind of thing that is looked for, for messages.
+    """
+    found = named.get(reference, ())
+    name, _, version = reference.rpartition("@")
+    if not found and name:
+        found = [file for file in named.get(name, ()) if file.version == version]
+    found = [file for file in found if file.model is not None] or found
+    # Two files with one name and version are a problem of both, which is said when either is used.
+    if len({file.version for file in found}) == 1:
+        return found[0]
+    if found:
+        choices = " or ".join(shown(f"{file.name}@{file.version}") for file in found)
+        return Nothing("AMBIGUOUS", f"{shown(reference)} has {len(found)} versions; write {choices}")
+    hint = did_you_mean(reference, named) or "; see 'rootsys show' for the names there are"
+    return Nothing("UNKNOWN", f"no {what} is called {shown(reference)}{hint}")
+
+
+def check_together(
+    interfaces: Sequence[InterfaceFile],
+    fabrics: Sequence[FabricFile],
+    registry: ContractRegistry | Problem,
+) -> tuple[tuple[InterfaceFile, ...], tuple[FabricFile, ...]]:
+    """The same files, each with the problems that it has with the others and with the contract registry.
+
+    Args:
+        registry: or the problem to report on each interface when there is none to ask.
+    """
+    found: Found = defaultdict(list)
+    check_contracts(interfaces, registry, found)
+    check_names(interfaces, fabrics, found)
+    check_assets([*interfaces, *fabrics], found)
+    check_inputs(interfaces, fabrics, found)
+    check_cycles(fabrics, found)
+    return (
+        tuple(replace(file, problems=(*file.problems, *found.get(file.path, ()))) for file in interfaces),
+        tuple(replace(file, problems=(*file.problems, *found.get(file.path, ()))) for file in fabrics),
+    )
+
+
+def check_contracts(interfaces: Iterable[InterfaceFile], registry: ContractRegistry | Problem, found: Found) -> None:
+    for file in interfaces:
+        if file.interface is not None:
+            problem = registry if isinstance(registry, Problem) else registry.problem(file.interface)
+            if problem is not None:
+                found[file.path].append(problem)
+
+
+def check_names(interfaces: Iterable[InterfaceFile], fabrics: Iterable[FabricFile], found: Found) -> None:
+    """Name and version are the folder of the commit log: two files with the same would write into one."""
+    for code, files in (("INTERFACE_DUPLICATE", interfaces), ("FABRIC_DUPLICATE", fabrics)):
+        same = defaultdict[tuple[str, str], list[ProjectFile]](list)
+        for file in files:
+            if file.model is not None:
+                same[file.name, file.version].append(file)
+        for owners in same.values():
+            for file in owners if len(owners) > 1 else ():
+                message = f"{others(file, owners)} has the same name and version; change one of them"
+                found[file.path].append(Problem(code, "/name", message))
+    taken = {file.name: file for file in interfaces if file.model is not None}
+    for file in fabrics:
+        if file.model is not None and file.name in taken:
+            message = f"{taken[file.name].path.name} has the same name; call the fabric something else"
+            found[file.path].append(Problem("FABRIC_NAME_TAKEN", "/name", message))
+
+
+def check_assets(files: Sequence[ProjectFile], found: Found) -> None:
+    """Each file makes two assets; Dagster takes no second one of the same name."""
+    owners = defaultdict[str, list[ProjectFile]](list)
+    for file in files:
+        if file.model is not None:
+            for asset in assets_of(file):
+                owners[asset].append(file)
+    for file in files:
+        for asset in assets_of(file) if file.model is not None else ():
+            # Files of one name are told so already; giving one of them another name solves this too.
+            sharing = [
+                other for other in owners[asset] if other is file or other.name != file.name or versions(file, other)
+            ]
+            if len(sharing) > 1:
+                pointer = "/asset" if file.model is not None and file.model.asset else "/name"
+                message = (
+                    f'the asset {asset!r} is also made by {others(file, sharing)}; set another "asset" in one of them'
+                )
+                found[file.path].append(Problem("ASSET_NAME_TAKEN", pointer, message))
+                break
+
+
+def assets_of(file: ProjectFile) -> tuple[str, str]:
+    return file.asset, f"{file.asset}_{'duplicates' if isinstance(file, FabricFile) else 'dead_letters'}"
+
+
+def versions(file: ProjectFile, other: ProjectFile) -> bool:
+    """Whether the two are versions of one interface or of one fabric."""
+    return type(file) is type(other) and file.version != other.version
+
+
+def others(file: ProjectFile, sharing: Iterable[ProjectFile]) -> str:
+    return " and ".join(other.path.name for other in sharing if other is not file)
+
+
+def check_inputs(interfaces: Sequence[InterfaceFile], fabrics: Sequence[FabricFile], found: Found) -> None:
+    everything = by_name([*interfaces, *fabrics])
+    for file in fabrics:
+        seen: dict[Path, int] = {}
+        for index, reference in enumerate(file.fabric.inputs if file.fabric is not None else ()):
+            pointer = f"/inputs/{index}"
+            target = look_up(reference, everything, "interface or fabric")
+            if isinstance(target, Nothing):
+                found[file.path].append(Problem(f"FABRIC_INPUT_{target.code}", pointer, target.message))
+            elif (first := seen.setdefault(target.path, index)) < index:
+                message = f"is the same as input {first}; remove it"
+                found[file.path].append(Problem("FABRIC_INPUT_REPEATED", pointer, message))
+
+
+def check_cycles(fabrics: Sequence[FabricFile], found: Found) -> None:
+    """Report each fabric that is, through others, its own input."""
+    named = by_name(fabrics)
+    feeds: dict[Path, list[FabricFile]] = {}
+    for file in fabrics:
+        targets = [look_up(name, named, "fabric") for name in (file.fabric.inputs if file.fabric is not None else ())]
+        feeds[file.path] = [target for target in targets if not isinstance(target, Nothing)]
+    for file in fabrics:
+        if (way := way_back(file, feeds)) is not None:
+            names = " → ".join(json.dumps(step.name, ensure_ascii=False) for step in way)
+            message = f"is its own input: {names}; take one of them out"
+            found[file.path].append(Problem("FABRIC_CYCLE", "/inputs", message))
+
+
+def way_back(start: FabricFile, feeds: dict[Path, list[FabricFile]]) -> list[FabricFile] | None:
+    """The shortest way from *start* over its inputs back to itself."""
+    ways = [[start]]
+    seen = set[Path]()
+    for way in ways:
+        for target in feeds[way[-1].path]:
+            if target.path == start.path:
+                return [*way, target]
+            if target.path not in seen:
+                seen.add(target.path)
+                ways.append([*way, target])
+    return None

@@ -1,0 +1,154 @@
+"""An interface or fabric file of a project as it was found: loaded, or broken with its problems. Nothing here raises for a bad file."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic_core import from_json
+
+from rootsys_dagster.core.document import read_file
+from rootsys_dagster.core.errors import InvalidFileError, Problem
+from rootsys_dagster.core.fabric import Fabric, parse_fabric
+from rootsys_dagster.core.interface import Interface, parse_interface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectFile:
+    """What both kinds of file have in common.
+
+    Args:
+        sha256: of the bytes of the file, lower-case hex; empty when it could not be read.
+        problems: of the file itself, then those it has with other files; empty means it may be used.
+        declared_name: what a broken file calls itself, as far as that can be read.
+    """
+
+    path: Path
+    sha256: str = ""
+    problems: tuple[Problem, ...] = ()
+    declared_name: str = ""
+
+    @property
+    def model(self) -> Interface | Fabric | None:
+        """What was loaded; None when the file itself is broken."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """The name of the interface or fabric; a broken file that does not say one goes by its file name."""
+        model = self.model
+        return (
+            model.name if model is not None else self.declared_name or re.sub(r"(\.fabric)?\.json$", "", self.path.name)
+        )
+
+    @property
+    def version(self) -> str:
+        """Empty when the file is broken."""
+        return self.model.version if self.model is not None else ""
+
+    @property
+    def asset(self) -> str:
+        """The name of its asset."""
+        return asset_name(self.model) if self.model is not None else asset_safe(self.name)
+
+    def refuse_if_broken(self) -> None:
+        """Raises: InvalidFileError: with every problem, when there is one."""
+        if self.problems:
+            raise InvalidFileError(str(self.path), self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceFile(ProjectFile):
+    """One ``interfaces/*.json``."""
+
+    interface: Interface | None = None
+
+    @property
+    def model(self) -> Interface | None:
+        return self.interface
+
+    def require(self) -> Interface:
+        """The interface, fit to run.
+
+        Raises:
+            InvalidFileError: with every problem of the file.
+        """
+        self.refuse_if_broken()
+        assert self.interface is not None
+        return self.interface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FabricFile(ProjectFile):
+    """One ``interfaces/*.fabric.json``."""
+
+    fabric: Fabric | None = None
+
+    @property
+    def model(self) -> Fabric | None:
+        return self.fabric
+
+    def require(self) -> Fabric:
+        """The fabric, fit to run.
+
+        Raises:
+            InvalidFileError: with every problem of the file.
+        """
+        self.refuse_if_broken()
+        assert self.fabric is not None
+        return self.fabric
+
+
+def asset_name(described: Interface | Fabric) -> str:
+    """The name of the asset: what the file asks for, else its name with every other character made ``_``."""
+    return described.asset or asset_safe(described.name)
+
+
+def asset_safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)
+
+
+def read_interface_file(path: Path, root: Path | None = None) -> InterfaceFile:
+    """One interface file with its problems; with *root*, a link that leads out of it is a problem."""
+    text = b""
+    try:
+        text = read_inside(path, root)
+        return InterfaceFile(path=path, sha256=digest(text), interface=parse_interface(text, str(path)))
+    except InvalidFileError as error:
+        name = declared_name(text)
+        return InterfaceFile(path=path, sha256=digest(text), problems=error.problems, declared_name=name)
+
+
+def read_fabric_file(path: Path, root: Path | None = None) -> FabricFile:
+    """One fabric file with its problems; with *root*, a link that leads out of it is a problem."""
+    text = b""
+    try:
+        text = read_inside(path, root)
+        return FabricFile(path=path, sha256=digest(text), fabric=parse_fabric(text, str(path)))
+    except InvalidFileError as error:
+        return FabricFile(path=path, sha256=digest(text), problems=error.problems, declared_name=declared_name(text))
+
+
+def read_inside(path: Path, root: Path | None) -> bytes:
+    try:
+        inside = root is None or path.resolve().is_relative_to(root)
+    # Python 3.11 and 3.12 report a loop of links so; reading it then says the same in our words.
+    except RuntimeError:
+        inside = True
+    if not inside:
+        message = f"is a link that leads out of {root}; put the file itself here"
+        raise InvalidFileError(str(path), [Problem("FILE_OUTSIDE_PROJECT", "", message)])
+    return read_file(path)
+
+
+def digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest() if text else ""
+
+
+def declared_name(text: bytes) -> str:
+    try:
+        document = from_json(text)
+    except ValueError:
+        return ""
+    name: object = document.get("name") if isinstance(document, dict) else None
+    return name if isinstance(name, str) and name.strip() else ""
