@@ -1,0 +1,91 @@
+"""One interface file, two assets: ``mes`` (accepted records) and ``mes_dead_letters``, made by one graph that runs whole."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import dagster as dg
+
+from rootsys_dagster.core.interface import Interface
+from rootsys_dagster.core.project import InterfaceFile, Project
+from rootsys_dagster.core.registry import DRIVERS
+from rootsys_dagster.defs import checks
+from rootsys_dagster.defs.metadata import code_reference
+from rootsys_dagster.defs.ops import FETCH_OPS, emit_dead_letters, publish, validate
+from rootsys_dagster.defs.pairs import AssetPair, Role
+from rootsys_dagster.defs.sources import source_spec
+
+GROUP = "interfaces"
+SpecOf = Callable[[Project, InterfaceFile, AssetPair, Role], dg.AssetSpec]
+
+FETCH, VALIDATE, EMIT, PUBLISH = "fetch", "validate", "emit_dead_letters", "publish"
+OUTPUTS = {
+    "records": PUBLISH,
+    checks.CONSERVATION: PUBLISH,
+    checks.CONTRACT: PUBLISH,
+    "dead_letters": EMIT,
+    checks.DEAD_LETTER_BUDGET: EMIT,
+}
+SHOWN: Mapping[Role, str] = {"records": "Accepted records", "dead_letters": "What was refused, and why"}
+
+
+def interface_spec(project: Project, entry: InterfaceFile, pair: AssetPair, role: Role) -> dg.AssetSpec:
+    """One asset of an interface, as its file describes it."""
+    interface = entry.require()
+    return dg.AssetSpec(
+        pair.keys[role],
+        deps=[source_spec(interface).key],
+        description=f"{SHOWN[role]} of {pair.stream}. {interface.description or ''}".strip(),
+        metadata={**pair.metadata(role), "dagster/code_references": code_reference(entry.path, project.root)},
+        group_name=GROUP,
+        code_version=code_version(entry, interface),
+        owners=interface.owners,
+        tags=interface.tags,
+        kinds={interface.driver.kind},
+    )
+
+
+def interface_assets(interface: Interface, pair: AssetPair, specs: Mapping[Role, dg.AssetSpec]) -> dg.AssetsDefinition:
+    """The graph ``fetch -> validate -> emit_dead_letters | publish`` behind both assets."""
+    key = {role: spec.key for role, spec in specs.items()}
+    graph = dg.GraphDefinition(
+        name=pair.node,
+        node_defs=[FETCH_OPS[interface.driver.kind], validate, emit_dead_letters, publish],
+        dependencies={
+            dg.NodeInvocation(FETCH_OPS[interface.driver.kind].name, alias=FETCH): {},
+            dg.NodeInvocation(validate.name, alias=VALIDATE): {"spool": dg.DependencyDefinition(FETCH, "spool")},
+            dg.NodeInvocation(emit_dead_letters.name, alias=EMIT): {
+                "commit": dg.DependencyDefinition(VALIDATE, "commit")
+            },
+            dg.NodeInvocation(publish.name, alias=PUBLISH): {"commit": dg.DependencyDefinition(VALIDATE, "commit")},
+        },
+        output_mappings=[
+            dg.OutputMapping(graph_output_name=name, mapped_node_name=node, mapped_node_output_name=name)
+            for name, node in OUTPUTS.items()
+        ],
+    )
+    return dg.AssetsDefinition(
+        node_def=graph,
+        keys_by_output_name=dict(key),
+        specs=list(specs.values()),
+        check_specs_by_output_name={
+            checks.CONSERVATION: checks.check_spec(checks.CONSERVATION, key["records"]),
+            checks.CONTRACT: checks.check_spec(checks.CONTRACT, key["records"]),
+            checks.DEAD_LETTER_BUDGET: checks.check_spec(checks.DEAD_LETTER_BUDGET, key["dead_letters"]),
+        },
+    )
+
+
+def why_not_executable(interface: Interface) -> str | None:
+    """Why Dagster shows this interface but does not run it; None when it does."""
+    if not interface.enabled:
+        return 'switched off: "enabled" is false in the interface file'
+    if interface.driver.input == "-":
+        return "reads standard input, so it runs from the command line only; its commits are shown here"
+    if interface.driver.kind not in DRIVERS.kinds():
+        return f"no driver of kind {interface.driver.kind} is part of this version"
+    return None
+
+
+def code_version(entry: InterfaceFile, interface: Interface) -> str:
+    """Changes when the interface file or its place on the allowlist changes; Dagster then shows the assets as stale."""
+    return hashlib.sha256(f"{entry.sha256} {interface.name}@{interface.version}".encode()).hexdigest()[:16]

@@ -1,0 +1,146 @@
+"""A project folder as Dagster definitions: every file an asset pair, and a broken file an asset that says what is wrong."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import dagster as dg
+
+from rootsys_dagster.core.errors import ConfigError
+from rootsys_dagster.core.project import InterfaceFile, Project, ProjectFile
+from rootsys_dagster.defs.assets import SpecOf, interface_assets, interface_spec, why_not_executable
+from rootsys_dagster.defs.errors import problem_table
+from rootsys_dagster.defs.fabric import fabric_assets
+from rootsys_dagster.defs.jobs import jobs
+from rootsys_dagster.defs.metadata import code_reference
+from rootsys_dagster.defs.pairs import AssetPair, Role, fabric_pair, interface_pair
+from rootsys_dagster.defs.resources import Execute, current_project, resources
+from rootsys_dagster.defs.sensors import mirror_sensor, new_bytes_sensor
+from rootsys_dagster.defs.sources import source_spec
+from rootsys_dagster.pipeline.run import run_fetched
+
+VALIDATION_VARIABLE = "DAGSTER_IS_DEFS_VALIDATION_CLI"
+STATUS_TAG = "rootsys/status"
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the files of a project come to."""
+
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = field(default_factory=list)
+    runnable: list[AssetPair] = field(default_factory=list)
+    shown: list[AssetPair] = field(default_factory=list)
+    """Not run from here, but their commits are."""
+    interfaces: list[tuple[InterfaceFile, AssetPair]] = field(default_factory=list)
+    record_keys: dict[Path, dg.AssetKey] = field(default_factory=dict)
+    """By file, for the fabrics downstream."""
+
+
+def build_definitions(
+    project: Project | Path | None = None,
+    *,
+    spec_of: SpecOf = interface_spec,
+    execute: Execute = run_fetched,
+    job_per_interface: bool | None = None,
+) -> dg.Definitions:
+    """Everything that Dagster knows of a project. Reads its files; opens no connection and needs no secret.
+
+    Args:
+        project: or its root folder; None looks for it as the command line does.
+        spec_of: how one asset of an interface looks.
+        execute: how what was fetched is normalised and committed.
+        job_per_interface: None switches jobs per interface off above some hundreds.
+    Raises:
+        ConfigError: there is no project; or, while definitions are being validated, any file of it is broken.
+    """
+    if not isinstance(project, Project):
+        project = current_project(project)
+    _refuse_broken_files_when_validating(project)
+    found = _Found()
+    for entry in project.interfaces:
+        if not entry.problems:
+            _add_interface(project, entry, found, spec_of)
+    _add_broken_files(project, found)
+    for entry in project.fabrics:
+        if not entry.problems:
+            pair = fabric_pair(entry.require())
+            found.record_keys[entry.path] = pair.keys["records"]
+    for entry in project.fabrics:
+        if not entry.problems:
+            inputs = [found.record_keys[file.path] for file in project.inputs(entry)]
+            found.runnable.append(fabric_pair(entry.require()))
+            found.assets.append(fabric_assets(project, entry, found.runnable[-1], inputs))
+    sensors = [mirror_sensor(project, found.runnable + found.shown)] if found.runnable or found.shown else []
+    if found.interfaces:
+        sensors.append(new_bytes_sensor(project, found.interfaces))
+    return dg.Definitions(
+        assets=found.assets,
+        jobs=jobs(found.runnable, job_per_interface),
+        sensors=sensors,
+        resources=resources(project, execute),
+        # A step costs some milliseconds instead of a process; runs, not steps, are what works in parallel.
+        executor=dg.in_process_executor,
+    )
+
+
+def _add_interface(project: Project, entry: InterfaceFile, found: _Found, spec_of: SpecOf) -> None:
+    interface = entry.require()
+    pair = interface_pair(interface)
+    specs: dict[Role, dg.AssetSpec] = {role: spec_of(project, entry, pair, role) for role in pair.keys}
+    pair = replace(pair, keys={role: spec.key for role, spec in specs.items()})
+    found.record_keys[entry.path] = pair.keys["records"]
+    source = source_spec(interface)
+    if source not in found.assets:
+        found.assets.append(source)
+    reason = why_not_executable(interface)
+    if reason is None:
+        found.assets.append(interface_assets(interface, pair, specs))
+        found.runnable.append(pair)
+        found.interfaces.append((entry, pair))
+    else:
+        found.assets += [_not_executable(spec, reason) for spec in specs.values()]
+        found.shown.append(pair)
+
+
+def _not_executable(spec: dg.AssetSpec, reason: str) -> dg.AssetSpec:
+    return spec.replace_attributes(
+        description=f"{reason}. {spec.description or ''}".strip(), tags={**spec.tags, STATUS_TAG: "not-executable"}
+    )
+
+
+def _add_broken_files(project: Project, found: _Found) -> None:
+    """A broken file keeps the place of its asset when that is free, so that its history and its errors stand together."""
+    taken = {key for pair in found.runnable + found.shown for key in pair.keys.values()}
+    taken |= {dg.AssetKey([file.asset]) for file in project.fabrics if not file.problems}
+    for entry in (*project.interfaces, *project.fabrics):
+        if entry.problems:
+            key = dg.AssetKey([entry.asset])
+            if key in taken:
+                key = dg.AssetKey(["invalid", entry.path.name.replace(".", "_")])
+            taken.add(key)
+            found.record_keys[entry.path] = key
+            found.assets.append(_broken(project, entry, key))
+
+
+def _broken(project: Project, entry: ProjectFile, key: dg.AssetKey) -> dg.AssetSpec:
+    count = len(entry.problems)
+    problems = "\n".join(f"- {problem}" for problem in entry.problems)
+    return dg.AssetSpec(
+        key,
+        description=f"{entry.path.name} has {count} problem{'' if count == 1 else 's'} and is not run:\n\n{problems}",
+        metadata={
+            "problems": problem_table(entry.problems),
+            "dagster/code_references": code_reference(entry.path, project.root),
+        },
+        group_name="invalid",
+        tags={STATUS_TAG: "invalid"},
+    )
+
+
+def _refuse_broken_files_when_validating(project: Project) -> None:
+    if os.environ.get(VALIDATION_VARIABLE) != "1":
+        return
+    broken = [entry for entry in (*project.interfaces, *project.fabrics) if entry.problems]
+    if broken:
+        lines = [f"{entry.path}: {problem}" for entry in broken for problem in entry.problems]
+        raise ConfigError("\n".join([f"{len(broken)} of the project's files cannot be used", *lines]))

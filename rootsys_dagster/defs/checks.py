@@ -1,0 +1,118 @@
+"""Asset checks: what the commits of a run claim, counted again from the files, and the limits that an interface sets."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from rootsys_dagster.core.contract import load_registry
+from rootsys_dagster.core.errors import RootsysError
+from rootsys_dagster.core.project import InterfaceFile, Project
+from rootsys_dagster.defs.metadata import reject_ratio, summed, totals
+from rootsys_dagster.log.commit import CommitLog
+from rootsys_dagster.log.manifest import Manifest, SegmentFile
+
+CONSERVATION = "conservation"
+CONTRACT = "contract"
+DEAD_LETTER_BUDGET = "dead_letter_budget"
+DESCRIPTIONS = {
+    CONSERVATION: "Every fetched unit has exactly one outcome, and the files hold as many lines as the commits say",
+    CONTRACT: "Name and version are on the allowlist, and the newest commit was made under the file as it is now",
+    DEAD_LETTER_BUDGET: "Dead letters stay below the limits of dead_letters.budget in the interface file",
+}
+KEY_BYTES = 16
+BLOCK_BYTES = 1 << 20
+
+
+def check_spec(name: str, key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The declaration of check *name* on the asset *key*."""
+    return dg.AssetCheckSpec(name, asset=key, description=DESCRIPTIONS[name])
+
+
+def conservation(log: CommitLog, commits: Sequence[Manifest], key: dg.AssetKey) -> dg.AssetCheckResult:
+    """Count the lines of *commits* again, and add up their outcomes; a file changed behind our back shows here."""
+    problems = [problem for commit in commits for problem in _conservation_problems(log, commit)]
+    counts = summed(commits)
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=CONSERVATION,
+        passed=not problems,
+        description="; ".join(problems) or f"{counts.fetched} units, {counts.fetched} outcomes",
+        metadata={"commits": len(commits), "fetched": counts.fetched, "problems": dg.MetadataValue.json(problems)},
+    )
+
+
+def contract(project: Project, entry: InterfaceFile, head: Manifest | None, key: dg.AssetKey) -> dg.AssetCheckResult:
+    """Whether the contract holds now; a changed file is a warning, because what it changes is only known at the next commit."""
+    try:
+        load_registry(project.contracts_path).require(entry.require())
+    except RootsysError as error:
+        return _contract_result(key, str(error), dg.AssetCheckSeverity.ERROR)
+    if head is not None and head.interface_sha256 != entry.sha256:
+        message = f"commit {head.seq} was made under another version of {entry.path.name}; older records follow the older rules"
+        return _contract_result(key, message, dg.AssetCheckSeverity.WARN)
+    return _contract_result(key, None, dg.AssetCheckSeverity.ERROR)
+
+
+def dead_letter_budget(
+    log: CommitLog, entry: InterfaceFile, commits: Sequence[Manifest], key: dg.AssetKey
+) -> dg.AssetCheckResult:
+    """Compare the reject ratio of *commits* and all dead letters so far with the budget of the interface."""
+    policy = entry.require().dead_letters
+    budget = policy.budget if policy else None
+    ratio = reject_ratio(summed(commits))
+    metadata: dict[str, float | int] = {"reject_ratio": ratio}
+    exceeded: list[str] = []
+    if budget is not None and budget.max_reject_ratio is not None:
+        metadata["max_reject_ratio"] = budget.max_reject_ratio
+        if ratio > budget.max_reject_ratio:
+            exceeded.append(f"reject ratio {ratio:.4f} is above max_reject_ratio {budget.max_reject_ratio}")
+    if budget is not None and budget.max_open is not None:
+        metadata |= {"open": totals(log).dead_letters, "max_open": budget.max_open}
+        if metadata["open"] > budget.max_open:
+            exceeded.append(f"{metadata['open']} dead letters are above max_open {budget.max_open}")
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=DEAD_LETTER_BUDGET,
+        passed=not exceeded,
+        description="; ".join(exceeded)
+        or ("within the budget" if budget else "no budget is set in the interface file"),
+        metadata=metadata,
+    )
+
+
+def _contract_result(key: dg.AssetKey, problem: str | None, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=CONTRACT,
+        passed=problem is None,
+        severity=severity,
+        description=problem or "on the allowlist, and unchanged since the newest commit",
+    )
+
+
+def _conservation_problems(log: CommitLog, commit: Manifest) -> Iterator[str]:
+    counts = commit.counts
+    outcomes = counts.accepted + counts.dead_letters + counts.duplicates + sum(counts.skipped.values())
+    if outcomes != counts.fetched:
+        yield f"commit {commit.seq}: {counts.fetched} units fetched, {outcomes} outcomes"
+    claimed = {
+        "records": counts.accepted,
+        "keys": counts.accepted,
+        "dead_letters": counts.dead_letters,
+        "duplicates": counts.duplicates,
+    }
+    for file in commit.files:
+        found = _entries(log, file)
+        if not found == file.records == claimed[file.kind]:
+            yield f"commit {commit.seq}: {file.name} holds {found} entries, the manifest says {claimed[file.kind]}"
+
+
+def _entries(log: CommitLog, file: SegmentFile) -> int:
+    """How many lines (or keys) a segment really holds; -1 when it cannot be read."""
+    try:
+        with log.path(file).open("rb") as stream:
+            if file.kind == "keys":
+                return stream.seek(0, 2) // KEY_BYTES
+            return sum(block.count(b"\n") for block in iter(lambda: stream.read(BLOCK_BYTES), b""))
+    except OSError:
+        return -1

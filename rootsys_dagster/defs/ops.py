@@ -1,0 +1,169 @@
+"""The verbs of an interface as ops, shared by all of them: fetch, validate (which commits), emit dead letters, publish.
+
+An op finds its interface through the metadata of the assets that it belongs to. What ops hand on are small JSON
+handles; the names of outputs are the roles of the assets, because Dagster looks a result up by that name.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from rootsys_dagster.core.errors import FencedError
+from rootsys_dagster.core.project import InterfaceFile, Project
+from rootsys_dagster.core.registry import DRIVERS
+from rootsys_dagster.defs import checks
+from rootsys_dagster.defs.errors import told_to_dagster
+from rootsys_dagster.defs.metadata import commit_tags, data_version, describe, summed
+from rootsys_dagster.defs.mirror import mirror_pair
+from rootsys_dagster.defs.pairs import AssetPair, Role, pair_of
+from rootsys_dagster.defs.resources import Execute, driver_key
+from rootsys_dagster.log.manifest import Manifest
+from rootsys_dagster.pipeline.fetch import read_spool, spool_batches
+from rootsys_dagster.pipeline.publish import catch_up
+from rootsys_dagster.pipeline.run import Line, RunReport, open_line
+
+PREFIX = "rootsys_"
+"""Of op names: an interface may be called ``validate``, and Dagster wants every node name once."""
+
+# Later steps first: what is spooled is committed before the next interface fetches.
+FIRST, SECOND, THIRD = ({"dagster/priority": str(n)} for n in (0, 1, 2))
+
+
+def fetch_op(kind: str) -> dg.OpDefinition:
+    """The op that reads source systems of one driver kind into the spool."""
+
+    @dg.op(
+        name=f"{PREFIX}fetch_{kind}",
+        description=f"Copy what the {kind} source has beyond the last commit into the spool, as received.",
+        out={"spool": dg.Out(dict)},
+        required_resource_keys={"project", driver_key(kind)},
+        tags=FIRST,
+    )
+    def fetch(context: dg.OpExecutionContext) -> dict[str, Any]:
+        project, entry, pair = _surroundings(context)
+        with told_to_dagster():
+            fetched = _fetch(getattr(context.resources, driver_key(kind)).open(entry, project), context.run_id)
+        context.log.info(f"{pair.stream}: {fetched['spool']['units']} units after commit {fetched['base_seq']}")
+        return fetched
+
+    return fetch
+
+
+FETCH_OPS = {kind: fetch_op(kind) for kind in DRIVERS.kinds()}
+
+
+@dg.op(
+    name=f"{PREFIX}validate",
+    description="Judge every unit and commit records, dead letters and the new position together, batch by batch.",
+    out={"commit": dg.Out(dict)},
+    required_resource_keys={"project", "execute"},
+    tags=SECOND,
+)
+def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str, Any]:
+    project, entry, pair = _surroundings(context)
+    base_seq = spool["base_seq"]
+    with told_to_dagster():
+        line = open_line(entry, project)
+        try:
+            report = _execute(context, line, spool)
+        except FencedError as error:
+            # What was fetched overlaps with what the other run committed, so it is fetched again from there.
+            context.log.warning(f"{error}; fetching again")
+            report = _execute(context, line, _fetch(line, context.run_id))
+        # From the log and not from the report: an earlier try of this step may have committed before it failed.
+        commits = [commit for commit in line.log.manifests(after=base_seq) if commit.run_id == context.run_id]
+    counts = summed(commits)
+    context.log.info(
+        f"{pair.stream}: {counts.accepted} records, {counts.dead_letters} dead letters in {len(commits)} commits"
+    )
+    if report.stopped:
+        context.log.warning(f"{pair.stream}: stopped by {report.stopped}; the next run goes on from there")
+    return {"seqs": [commit.seq for commit in commits], "stopped": report.stopped}
+
+
+@dg.op(
+    name=f"{PREFIX}emit_dead_letters",
+    description="Bring the dead-letter sink up to date with the commit log.",
+    out={"dead_letters": dg.Out(dg.Nothing), checks.DEAD_LETTER_BUDGET: dg.Out(dg.Nothing)},
+    required_resource_keys={"project"},
+    tags=THIRD,
+)
+def emit_dead_letters(context: dg.OpExecutionContext, commit: dict[str, Any]):
+    project, entry, pair = _surroundings(context)
+    with told_to_dagster():
+        catch_up(project, entry)
+        commits = _commits(pair, project, commit)
+        key = pair.keys["dead_letters"]
+        budget = checks.dead_letter_budget(pair.log(project), entry, commits, key)
+        result = materialized(context, pair, project, "dead_letters", commits, [budget])
+    yield result
+
+
+@dg.op(
+    name=f"{PREFIX}publish",
+    description="Tell Dagster of the committed records, and of commits that it has not heard of.",
+    out={
+        "records": dg.Out(dg.Nothing),
+        checks.CONSERVATION: dg.Out(dg.Nothing),
+        checks.CONTRACT: dg.Out(dg.Nothing),
+    },
+    required_resource_keys={"project"},
+    tags=THIRD,
+)
+def publish(context: dg.OpExecutionContext, commit: dict[str, Any]):
+    project, entry, pair = _surroundings(context)
+    with told_to_dagster():
+        log = pair.log(project)
+        commits = _commits(pair, project, commit)
+        key = pair.keys["records"]
+        head = log.head()
+        results = [
+            checks.conservation(log, commits or [head] if head else [], key),
+            checks.contract(project, entry, head, key),
+        ]
+        result = materialized(context, pair, project, "records", commits, results)
+    yield result
+
+
+def materialized(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    pair: AssetPair,
+    project: Project,
+    role: Role,
+    commits: Sequence[Manifest],
+    check_results: Sequence[dg.AssetCheckResult],
+) -> dg.MaterializeResult:
+    """The event of one asset at the end of a run; what the mirror has to tell comes first, so the newest stays last."""
+    log = pair.log(project)
+    mirror_pair(pair, project, context.instance, roles=[role], but_run_id=context.run_id)
+    last = commits[-1].seq if commits else log.last_seq()
+    return dg.MaterializeResult(
+        asset_key=pair.keys[role],
+        metadata=describe(log, role, commits),
+        tags=commit_tags(log, commits[0].seq if commits else last, last) if last else None,
+        data_version=dg.DataVersion(data_version(log, last)),
+        check_results=check_results,
+    )
+
+
+def _fetch(line: Line, run_id: str) -> dict[str, Any]:
+    head = line.log.head()
+    fetched_from = head.end if head else None
+    spool = spool_batches(line.driver, fetched_from, line.log.folder / "spool" / run_id)
+    return {"base_seq": head.seq if head else 0, "fetched_from": fetched_from, "spool": spool}
+
+
+def _execute(context: dg.OpExecutionContext, line: Line, fetched: dict[str, Any]) -> RunReport:
+    execute: Execute = context.resources.execute
+    return execute(line, read_spool(fetched["spool"]), fetched["fetched_from"], run_id=context.run_id)
+
+
+def _surroundings(context: dg.OpExecutionContext) -> tuple[Project, InterfaceFile, AssetPair]:
+    project: Project = context.resources.project.load()
+    pair = pair_of(context)
+    return project, project.interface(pair.stream.name, pair.stream.version), pair
+
+
+def _commits(pair: AssetPair, project: Project, commit: dict[str, Any]) -> list[Manifest]:
+    return [pair.log(project).manifest(seq) for seq in commit["seqs"]]

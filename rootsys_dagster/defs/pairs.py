@@ -1,0 +1,66 @@
+"""Two assets that one commit log feeds: how they are called, and how an op finds the file behind them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import dagster as dg
+
+from rootsys_dagster.core.fabric import Fabric
+from rootsys_dagster.core.interface import Interface
+from rootsys_dagster.core.project import Project, asset_name
+from rootsys_dagster.log.commit import CommitLog, StreamId
+
+Role: TypeAlias = Literal["records", "dead_letters", "duplicates"]
+"""What an asset shows of its commit log; also the kind of segment, and the name of the output that carries it."""
+
+NAME = "rootsys/name"
+VERSION = "rootsys/version"
+ROLE = "rootsys/role"
+LINE = "__line"
+
+
+@dataclass(frozen=True, slots=True)
+class AssetPair:
+    """The assets of one interface (records, dead letters) or of one fabric (records, duplicates)."""
+
+    node: str
+    """The name of what runs; never that of the job ``mes``, because Dagster wants every node and job name once."""
+    stream: StreamId
+    keys: Mapping[Role, dg.AssetKey]
+
+    def log(self, project: Project) -> CommitLog:
+        """The commit log that both assets show."""
+        return CommitLog(project.state_root, self.stream)
+
+    def metadata(self, role: Role) -> dict[str, str]:
+        """By which :func:`pair_of` finds the way back."""
+        return {NAME: self.stream.name, VERSION: self.stream.version, ROLE: role}
+
+
+def interface_pair(interface: Interface) -> AssetPair:
+    """``mes`` and ``mes_dead_letters``."""
+    name = asset_name(interface)
+    keys: dict[Role, dg.AssetKey] = {
+        "records": dg.AssetKey([name]),
+        "dead_letters": dg.AssetKey([f"{name}_dead_letters"]),
+    }
+    return AssetPair(f"{name}{LINE}", StreamId(interface.name, interface.version), keys)
+
+
+def fabric_pair(fabric: Fabric) -> AssetPair:
+    """``defects`` (merged) and ``defects_duplicates``."""
+    name = asset_name(fabric)
+    keys: dict[Role, dg.AssetKey] = {"records": dg.AssetKey([name]), "duplicates": dg.AssetKey([f"{name}_duplicates"])}
+    return AssetPair(f"{name}{LINE}", StreamId(fabric.name, fabric.version), keys)
+
+
+def pair_of(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> AssetPair:
+    """The pair that the running op belongs to, from the metadata of its assets."""
+    metadata_by_key = context.assets_def.metadata_by_key
+    metadata = next(iter(metadata_by_key.values()))
+    return AssetPair(
+        node=context.assets_def.node_def.name,
+        stream=StreamId(metadata[NAME], metadata[VERSION]),
+        keys={metadata[ROLE]: key for key, metadata in metadata_by_key.items()},
+    )

@@ -1,0 +1,142 @@
+"""Sensors: start an interface when its source has more than was committed, and keep Dagster's picture of commits true."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import dagster as dg
+from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
+
+from rootsys_dagster.core.errors import RootsysError
+from rootsys_dagster.core.project import InterfaceFile, Project
+from rootsys_dagster.defs.jobs import run_tags
+from rootsys_dagster.defs.mirror import mirror_pair
+from rootsys_dagster.defs.pairs import AssetPair
+from rootsys_dagster.pipeline.run import open_line
+
+MAX_ATTEMPTS = 5
+RETRY_BASE_S = 30.0
+THOROUGH_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What the sensor last asked for, for one interface: the commit it started from, what the source showed, which try."""
+
+    base_seq: int
+    head: str
+    attempt: int
+    at: float
+
+    def run_key(self, name: str) -> str:
+        """Dagster runs one key once, failed or not; so a new try, a new commit and new bytes each make another key."""
+        return f"{name}:{self.base_seq}:{self.head}:{self.attempt}"
+
+
+def new_bytes_sensor(project: Project, interfaces: Sequence[tuple[InterfaceFile, AssetPair]]) -> dg.SensorDefinition:
+    """One sensor for every file interface: a sensor each would be more than the daemon can tick."""
+    selection = dg.AssetSelection.assets(*(key for _, pair in interfaces for key in pair.keys.values()))
+
+    @dg.sensor(
+        name="new_bytes",
+        description="Runs an interface whose files hold more than was committed. The cursor says what was asked for, "
+        "not what was done: that is in the commit log.",
+        asset_selection=selection,
+        minimum_interval_seconds=15,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+    )
+    def new_bytes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        cursor = {name: Dispatched(**members) for name, members in json.loads(context.cursor or "{}").items()}
+        requests: list[dg.RunRequest] = []
+        troubles: list[str] = []
+        asked: dict[str, Dispatched] = {}
+        for entry, pair in interfaces:
+            name = pair.keys["records"].to_user_string()
+            try:
+                dispatched = _next(project, entry, pair, cursor.get(name), context.instance, time.time())
+            except RootsysError as error:
+                troubles.append(f"{name}: {error}")
+                continue
+            if dispatched is None:
+                continue
+            asked[name] = dispatched
+            if dispatched != cursor.get(name):
+                requests.append(
+                    dg.RunRequest(
+                        run_key=dispatched.run_key(name), asset_selection=list(pair.keys.values()), tags=run_tags(pair)
+                    )
+                )
+        for trouble in troubles:
+            context.log.warning(trouble)
+        reason = "; ".join(troubles) or "every file is committed, or its run is on the way"
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else dg.SkipReason(reason),
+            cursor=json.dumps({name: asdict(dispatched) for name, dispatched in asked.items()}),
+        )
+
+    return new_bytes
+
+
+def mirror_sensor(project: Project, pairs: Sequence[AssetPair]) -> dg.SensorDefinition:
+    """Tells Dagster of commits made elsewhere, once a minute, and looks for gaps in the history once an hour."""
+
+    @dg.sensor(
+        name="mirror",
+        description="Tells Dagster of commits that it has not heard of: made on the command line, or by a killed run.",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        asset_selection=dg.AssetSelection.assets(*(key for pair in pairs for key in pair.keys.values())),
+    )
+    def mirror(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        now = time.time()
+        thorough = now - float(context.cursor or 0) >= THOROUGH_EVERY_S
+        told = 0
+        for pair in pairs:
+            try:
+                told += len(mirror_pair(pair, project, context.instance, thorough=thorough))
+            except RootsysError as error:
+                context.log.error(f"{pair.stream}: {error}")
+        return dg.SensorResult(
+            skip_reason=dg.SkipReason(f"told Dagster of {told} events" if told else "Dagster knows every commit"),
+            cursor=str(now) if thorough else context.cursor,
+        )
+
+    return mirror
+
+
+def _next(
+    project: Project,
+    entry: InterfaceFile,
+    pair: AssetPair,
+    last: Dispatched | None,
+    instance: dg.DagsterInstance,
+    now: float,
+) -> Dispatched | None:
+    """What to have asked for: *last* again when that stands, another when something is to be started, None when done."""
+    committed = pair.log(project).head()
+    text = open_line(entry, project).driver.head(committed.end if committed else None)
+    if text is None:
+        return None
+    base_seq = committed.seq if committed else 0
+    head = hashlib.sha256(text.encode()).hexdigest()[:16]
+    wanted = Dispatched(base_seq, head, 0, now)
+    if last is None:
+        return wanted
+    run = _run_of(last.run_key(pair.keys["records"].to_user_string()), instance)
+    if run is not None and (not run.is_finished or run.tags.get(WILL_RETRY_TAG) == "true"):
+        return last
+    if (last.base_seq, last.head) != (base_seq, head):
+        return wanted
+    failed = run is not None and not run.is_success
+    waited = now - last.at >= RETRY_BASE_S * 2**last.attempt
+    if failed and waited and last.attempt + 1 < MAX_ATTEMPTS:
+        return Dispatched(base_seq, head, last.attempt + 1, now)
+    return last
+
+
+def _run_of(run_key: str, instance: dg.DagsterInstance) -> dg.DagsterRun | None:
+    runs = instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: run_key}), limit=1)
+    return runs[0] if runs else None

@@ -1,0 +1,42 @@
+"""Where records come from, as assets of their own: lineage starts outside, not at our door."""
+
+import re
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+import dagster as dg
+
+from rootsys_dagster.core.driver_config import FILE_KINDS
+from rootsys_dagster.core.interface import Interface
+
+GROUP = "sources"
+GLOB = re.compile(r"[*?\[]")
+UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def source_spec(interface: Interface) -> dg.AssetSpec:
+    """The source system that *interface* reads: a folder, a host, a database server or a topic.
+
+    Interfaces that read from one place share it; nothing secret is part of its name.
+    """
+    kind, *parts = _place(interface)
+    key = dg.AssetKey([kind, *(UNSAFE.sub("_", part) for part in parts)])
+    return dg.AssetSpec(key, description=f"{kind} {'/'.join(parts)}", group_name=GROUP, kinds={kind})
+
+
+def _place(interface: Interface) -> tuple[str, ...]:
+    driver = interface.driver
+    if driver.kind in FILE_KINDS:
+        if driver.input == "-":
+            return ("pipe", "standard_input")
+        path = PurePosixPath(GLOB.split(driver.input or "", maxsplit=1)[0] + "_")
+        return (
+            ("folder", *(part for part in path.parent.parts if part != "/"))
+            if path.parent.parts
+            else ("folder", "project")
+        )
+    if driver.rest is not None:
+        return ("host", urlsplit(driver.rest.url).hostname or "unknown")
+    if driver.stream is not None and driver.stream.kafka is not None:
+        return ("topic", driver.stream.kafka.topic)
+    return ("database", driver.db.kind if driver.db else "unknown")
