@@ -1,6 +1,7 @@
 """The example project: what ``rootsys init`` writes and what stands at the top of this repository.
 
-Its fixed files lie in ``project/`` beside this module; the samples are generated.
+Its fixed files lie in ``project/`` beside this module; the samples are generated, the JSON Schemas made
+from the models.
 """
 
 import os
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rootsys_dagster.core.errors import ConfigError
+from rootsys_dagster.core.schema import SCHEMAS, schema_text
 from rootsys_dagster.examples.samples import (
     MES_COUNT_VARIABLE,
     QMS_COUNT_VARIABLE,
@@ -33,6 +35,7 @@ def example_files(environment: Mapping[str, str]) -> dict[str, bytes]:
     files = {path.relative_to(PROJECT).as_posix(): path.read_bytes() for path in PROJECT.rglob("*") if path.is_file()}
     files["data/mes.jsonl"] = jsonl(mes_rows(row_count(MES_COUNT_VARIABLE, environment)))
     files["data/qms.jsonl"] = jsonl(qms_rows(row_count(QMS_COUNT_VARIABLE, environment)))
+    files |= {f"contracts/schemas/{name}": schema_text(model).encode() for name, model in SCHEMAS.items()}
     return dict(sorted(files.items()))
 
 
