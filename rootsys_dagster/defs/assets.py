@@ -1,4 +1,4 @@
-"""One interface file, two assets: ``mes`` (accepted records) and ``mes_dead_letters``, made by one graph that runs whole."""
+"""One interface file, two assets: ``mes`` (accepted records) and ``mes_dead_letters``, from one graph."""
 
 import hashlib
 from collections.abc import Callable, Mapping

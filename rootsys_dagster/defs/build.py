@@ -1,4 +1,4 @@
-"""A project folder as Dagster definitions: every file an asset pair, and a broken file an asset that says what is wrong."""
+"""A project folder as Dagster definitions: a file is an asset pair, a broken one says what is wrong."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -109,7 +109,7 @@ def _not_executable(spec: dg.AssetSpec, reason: str) -> dg.AssetSpec:
 
 
 def _add_broken_files(project: Project, found: _Found) -> None:
-    """A broken file keeps the place of its asset when that is free, so that its history and its errors stand together."""
+    """A broken file keeps the place of its asset when that is free, beside its history."""
     taken = {key for pair in found.runnable + found.shown for key in pair.keys.values()}
     taken |= {dg.AssetKey([file.asset]) for file in project.fabrics if not file.problems}
     for entry in (*project.interfaces, *project.fabrics):

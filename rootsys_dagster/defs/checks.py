@@ -1,4 +1,4 @@
-"""Asset checks: what the commits of a run claim, counted again from the files, and the limits that an interface sets."""
+"""Asset checks: what commits claim, counted again from the files, and the limits that an interface sets."""
 
 from collections.abc import Iterator, Sequence
 
@@ -42,13 +42,13 @@ def conservation(log: CommitLog, commits: Sequence[Manifest], key: dg.AssetKey) 
 
 
 def contract(project: Project, entry: InterfaceFile, head: Manifest | None, key: dg.AssetKey) -> dg.AssetCheckResult:
-    """Whether the contract holds now; a changed file is a warning, because what it changes is only known at the next commit."""
+    """Whether the contract holds; a file changed since the newest commit is a warning."""
     try:
         load_registry(project.contracts_path).require(entry.require())
     except RootsysError as error:
         return _contract_result(key, str(error), dg.AssetCheckSeverity.ERROR)
     if head is not None and head.interface_sha256 != entry.sha256:
-        message = f"commit {head.seq} was made under another version of {entry.path.name}; older records follow the older rules"
+        message = f"commit {head.seq} and those before were made under an earlier {entry.path.name}"
         return _contract_result(key, message, dg.AssetCheckSeverity.WARN)
     return _contract_result(key, None, dg.AssetCheckSeverity.ERROR)
 

@@ -1,4 +1,4 @@
-"""A project's interfaces folder as a component, for those who build on it: override how an asset looks or how it runs."""
+"""A project as a component, for those who build on it: override how an asset looks or how it runs."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,5 +34,5 @@ class InterfaceFolderComponent(dg.Component, dg.Model, dg.Resolvable):
         return interface_spec(project, entry, pair, role)
 
     def execute(self, line: Line, batches: Iterable[Batch], fetched_from: Position | None, *, run_id: str) -> RunReport:
-        """Normalise and commit what was fetched from position *fetched_from* on; called again when the step is retried."""
+        """Normalise and commit what was fetched after *fetched_from*; called again when the step is retried."""
         return run_fetched(line, batches, fetched_from, run_id=run_id)

@@ -1,4 +1,4 @@
-"""One fabric file, two assets: ``defects`` (merged) and ``defects_duplicates``, downstream of the records they are made of."""
+"""One fabric file, two assets: ``defects`` (merged) and ``defects_duplicates``, downstream of its inputs."""
 
 from collections.abc import Sequence
 

@@ -40,7 +40,7 @@ def manifest_proof(log: CommitLog, seq: int) -> str:
 
 
 def data_version(log: CommitLog, seq: int) -> str:
-    """Changes with every commit and only with a commit, so a run that found nothing new makes nothing downstream stale."""
+    """Changes with a commit only: a run that found nothing new makes nothing downstream stale."""
     return f"{seq}-{manifest_proof(log, seq)[:16]}" if seq else "empty"
 
 

@@ -1,4 +1,4 @@
-"""Tell Dagster of the commits that it has not heard of: made on the command line, or by a run killed before it could tell.
+"""Tell Dagster of commits that it has not heard of: made on the command line, or by a run killed too early to tell.
 
 The commit log is the authority. An event counts as heard only when it names the hash of the manifest that it tells of,
 so an event typed into the UI heals nothing and hides nothing, and telling twice is harmless.

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+import rootsys_dagster.drivers  # noqa: F401  (registers the drivers)
 from rootsys_dagster.core.errors import FencedError
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import DRIVERS

@@ -1,4 +1,4 @@
-"""Sensors: start an interface when its source has more than was committed, and keep Dagster's picture of commits true."""
+"""Sensors: run an interface when its source has more than was committed; tell Dagster of commits made elsewhere."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ THOROUGH_EVERY_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """What the sensor last asked for, for one interface: the commit it started from, what the source showed, which try."""
+    """What the sensor last asked for: from which commit, at which sight of the source, in which try."""
 
     base_seq: int
     head: str
@@ -115,7 +115,7 @@ def _next(
     instance: dg.DagsterInstance,
     now: float,
 ) -> Dispatched | None:
-    """What to have asked for: *last* again when that stands, another when something is to be started, None when done."""
+    """What is asked for now: *last* while that stands, another to start a run, None when all is committed."""
     committed = pair.log(project).head()
     text = open_line(entry, project).driver.head(committed.end if committed else None)
     if text is None:

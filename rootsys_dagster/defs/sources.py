@@ -29,12 +29,8 @@ def _place(interface: Interface) -> tuple[str, ...]:
     if driver.kind in FILE_KINDS:
         if driver.input == "-":
             return ("pipe", "standard_input")
-        path = PurePosixPath(GLOB.split(driver.input or "", maxsplit=1)[0] + "_")
-        return (
-            ("folder", *(part for part in path.parent.parts if part != "/"))
-            if path.parent.parts
-            else ("folder", "project")
-        )
+        folder = PurePosixPath(GLOB.split(driver.input or "", maxsplit=1)[0] + "_").parent
+        return ("folder", *([part for part in folder.parts if part != "/"] or ["project"]))
     if driver.rest is not None:
         return ("host", urlsplit(driver.rest.url).hostname or "unknown")
     if driver.stream is not None and driver.stream.kafka is not None:

@@ -31,7 +31,7 @@ def psycopg2_url(url: str) -> str:
 
 
 class EnvStorage(DagsterSqliteStorage):
-    """One dagster.yaml for both databases: the variable is read where the storage is opened, so no file holds the URL."""
+    """One dagster.yaml for both databases; the URL is read where the storage is opened and stands in no file."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
