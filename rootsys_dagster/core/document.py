@@ -1,4 +1,4 @@
-"""A JSON file that a person writes: read it with care, build its model, and name everything that is wrong with it at once."""
+"""A JSON file that a person writes: read it with care, build its model, and name all that is wrong with it at once."""
 
 import json
 import os

@@ -76,7 +76,9 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.pointer or '(file)'}: {self.message} [{self.code}]"
+        text = f"{self.pointer or '(file)'}: {self.message} [{self.code}]"
+        # A file may name a member with the escapes of a terminal.
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class InvalidFileError(ConfigError):

@@ -1,4 +1,4 @@
-"""The fabric file: which interfaces are merged into one, in which order, and which of several records with one key wins."""
+"""The fabric file: which interfaces are merged, in which order, and which of several records with one key stays."""
 
 from pathlib import Path
 from typing import Final, Literal

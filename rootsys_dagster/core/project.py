@@ -78,16 +78,13 @@ class Project:
         """Changes when a file under interfaces/ or contracts/ may have changed: names, sizes and times of change."""
         found = hashlib.sha256()
         for folder in (INTERFACES, CONTRACTS):
-            for here, folders, names in os.walk(self.root / folder):
-                folders.sort()
-                for name in sorted(names):
-                    path = os.path.join(here, name)
-                    try:
-                        status = os.stat(path)
-                        seen = (os.path.relpath(path, self.root), status.st_size, status.st_mtime_ns)
-                    except OSError:
-                        seen = (os.path.relpath(path, self.root), None, None)
-                    found.update(repr(seen).encode(errors="surrogateescape"))
+            for path in sorted((self.root / folder).rglob("*")):
+                try:
+                    status = path.stat()
+                    seen = (path.as_posix(), status.st_size, status.st_mtime_ns)
+                except OSError:
+                    seen = (path.as_posix(), None, None)
+                found.update(repr(seen).encode())
         return found.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What can only be seen with all files of a project side by side: repeated names, taken assets, inputs that lead nowhere."""
+"""What only all files of a project together show: repeated names, taken assets, inputs that lead nowhere."""
 
 import json
 from collections import defaultdict

@@ -1,9 +1,10 @@
-"""An interface or fabric file of a project as it was found: loaded, or broken with its problems. Nothing here raises for a bad file."""
+"""An interface or fabric file of a project as it was found: loaded, or broken with its problems, but never raised."""
 
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pydantic_core import from_json
 
@@ -150,5 +151,5 @@ def declared_name(text: bytes) -> str:
         document = from_json(text)
     except ValueError:
         return ""
-    name: object = document.get("name") if isinstance(document, dict) else None
+    name = cast(dict[str, object], document).get("name") if isinstance(document, dict) else None
     return name if isinstance(name, str) and name.strip() else ""

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable
+from copy import copy
 from typing import Final, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -77,8 +78,7 @@ def replace(document: object, error: ErrorDetails, was_lost: bool) -> None:
 
 
 def stand_in(error_type: str) -> object:
-    value = TYPES.get(error_type, ("", 1))[1]
-    return type(value)() if isinstance(value, list | dict) else value
+    return copy(TYPES.get(error_type, ("", 1))[1])
 
 
 def describe(model: type[BaseModel], error: ErrorDetails, at: str) -> Problem:
