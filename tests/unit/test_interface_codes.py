@@ -1,0 +1,379 @@
+"""Every code of an interface file, from the smallest file that has it, at exactly its pointer."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rootsys_dagster.core
+from rootsys_dagster.core.contract import ContractRegistry
+from rootsys_dagster.core.errors import InvalidFileError
+from rootsys_dagster.core.interface import parse_interface
+
+Document = dict[str, Any]
+
+
+def interface(**members: Any) -> Document:
+    return {"name": "mes", "version": "v1", **members}
+
+
+def driver(kind: str, **members: Any) -> Document:
+    return interface(driver={"kind": kind, **members})
+
+
+def rest(**members: Any) -> Document:
+    return driver("rest", rest={"url": "http://127.0.0.1/", **members})
+
+
+def api_key(**members: Any) -> Document:
+    return {"kind": "api_key", "api_key": {"in": "header", "name": "X-Key", "value": "k", **members}}
+
+
+def oauth2(**members: Any) -> Document:
+    block = {"token_url": "http://127.0.0.1/token", "client_id": "c", "client_secret": "s", **members}
+    return {"kind": "oauth2_client_credentials", "oauth2_client_credentials": block}
+
+
+def cursor(**members: Any) -> Document:
+    return rest(pagination={"kind": "cursor", "cursor": {"cursor_param": "c", "cursor_path": "/next", **members}})
+
+
+def page(**members: Any) -> Document:
+    block = {"page_param": "p", "page_size_param": "s", "page_size": 10, **members}
+    return rest(pagination={"kind": "page", "page": block})
+
+
+def db(kind: str = "postgres", **members: Any) -> Document:
+    return driver("db", db={"kind": kind, "connection": "c", "query": "SELECT 1", **members})
+
+
+def kafka(**members: Any) -> Document:
+    block = {"brokers": ["b:9092"], "topic": "t", "group_id": "g", "format": "json", "mvp_input": "in.jsonl", **members}
+    return driver("stream", stream={"source": "kafka", "kafka": block})
+
+
+BLOCKS = {
+    "rest": {"url": "http://127.0.0.1/"},
+    "db": {"connection": "c", "query": "SELECT 1"},
+    "stream": kafka()["driver"]["stream"],
+}
+
+
+def conflicts(kind: str) -> list[tuple[str, str, Document]]:
+    own = {kind: BLOCKS[kind]}
+    others = [(name, block) for name, block in BLOCKS.items() if name != kind]
+    return [
+        *((f"{kind.upper()}_{name.upper()}_CONFLICT", f"/driver/{name}", driver(kind, **own, **{name: block}))
+          for name, block in others),
+        (f"{kind.upper()}_INPUT_CONFLICT", "/driver/input", driver(kind, **own, input="data/x.jsonl")),
+    ]  # fmt: skip
+
+
+def resilience(area: str, make: Any) -> list[tuple[str, str, Document]]:
+    at = f"/driver/{area.lower()}"
+    return [
+        (f"{area}_RETRY_MAX_ATTEMPTS_INVALID", f"{at}/retry/max_attempts", make(retry={"max_attempts": 0})),
+        (f"{area}_RETRY_BASE_DELAY_INVALID", f"{at}/retry/base_delay_ms", make(retry={"base_delay_ms": 0})),
+        (f"{area}_RETRY_MAX_DELAY_INVALID", f"{at}/retry/max_delay_ms", make(retry={"max_delay_ms": 0})),
+        (f"{area}_RETRY_DELAY_RANGE_INVALID", f"{at}/retry/max_delay_ms",
+         make(retry={"base_delay_ms": 500, "max_delay_ms": 100})),
+        (f"{area}_RETRY_JITTER_PERCENT_INVALID", f"{at}/retry/jitter_percent", make(retry={"jitter_percent": 101})),
+        (f"{area}_CIRCUIT_BREAKER_FAILURE_THRESHOLD_INVALID", f"{at}/circuit_breaker/failure_threshold",
+         make(circuit_breaker={"failure_threshold": 0})),
+        (f"{area}_CIRCUIT_BREAKER_OPEN_TIMEOUT_INVALID", f"{at}/circuit_breaker/open_timeout_ms",
+         make(circuit_breaker={"open_timeout_ms": 0})),
+    ]  # fmt: skip
+
+
+AUTH = "/driver/rest/auth"
+PAGING = "/driver/rest/pagination"
+KAFKA = "/driver/stream/kafka"
+OAUTH2 = f"{AUTH}/oauth2_client_credentials"
+
+REFERENCE_CODES: list[tuple[str, str, Document]] = [
+    ("INTERFACE_NAME_EMPTY", "/name", interface(name=" \t")),
+    ("INTERFACE_VERSION_EMPTY", "/version", interface(version="")),
+    ("JSON_POINTER_INVALID", "/required_paths/0", interface(required_paths=["id"])),
+    ("DUPLICATE_ENTRY", "/required_paths/1", interface(required_paths=["/id", "/id"])),
+    ("RECORD_ID_POLICY_STRICT_REQUIRES_PATHS", "/record_id_paths", interface(record_id_policy="strict")),
+    ("REST_CONFIG_REQUIRED", "/driver/rest", driver("rest")),
+    ("DB_CONFIG_REQUIRED", "/driver/db", driver("db")),
+    ("STREAM_CONFIG_REQUIRED", "/driver/stream", driver("stream")),
+    *conflicts("rest"),
+    *conflicts("db"),
+    *conflicts("stream"),
+    ("DRIVER_REST_UNEXPECTED", "/driver/rest", driver("jsonl", rest=BLOCKS["rest"])),
+    ("DRIVER_DB_UNEXPECTED", "/driver/db", driver("text", db=BLOCKS["db"])),
+    ("DRIVER_STREAM_UNEXPECTED", "/driver/stream", driver("binary", stream=BLOCKS["stream"])),
+    ("REST_URL_EMPTY", "/driver/rest/url", rest(url=" ")),
+    ("REST_METHOD_EMPTY", "/driver/rest/method", rest(method="")),
+    ("REST_TIMEOUT_INVALID", "/driver/rest/timeout_ms", rest(timeout_ms=0)),
+    ("REST_ITEMS_POINTER_INVALID", "/driver/rest/items_pointer", rest(items_pointer="items")),
+    *resilience("REST", rest),
+    *resilience("DB", db),
+    ("REST_AUTH_API_KEY_REQUIRED", f"{AUTH}/api_key", rest(auth={})),
+    ("REST_AUTH_API_KEY_NAME_EMPTY", f"{AUTH}/api_key/name", rest(auth=api_key(name=" "))),
+    ("REST_AUTH_API_KEY_VALUE_EMPTY", f"{AUTH}/api_key/value", rest(auth=api_key(value=""))),
+    ("REST_AUTH_API_KEY_HEADER_CONFLICT", "/driver/rest/headers", rest(auth=api_key(), headers={"X-Key": "z"})),
+    ("REST_AUTH_OAUTH2_REQUIRED", OAUTH2, rest(auth={"kind": "oauth2_client_credentials"})),
+    ("REST_AUTH_OAUTH2_TOKEN_URL_EMPTY", f"{OAUTH2}/token_url", rest(auth=oauth2(token_url=""))),
+    ("REST_AUTH_OAUTH2_CLIENT_ID_EMPTY", f"{OAUTH2}/client_id", rest(auth=oauth2(client_id=" "))),
+    ("REST_AUTH_OAUTH2_CLIENT_SECRET_EMPTY", f"{OAUTH2}/client_secret", rest(auth=oauth2(client_secret=""))),
+    ("REST_AUTH_OAUTH2_HEADER_CONFLICT", "/driver/rest/headers",
+     rest(auth=oauth2(), headers={"Authorization": "Basic z"})),
+    ("REST_PAGINATION_CURSOR_REQUIRED", f"{PAGING}/cursor", rest(pagination={"kind": "cursor"})),
+    ("REST_PAGINATION_PAGE_REQUIRED", f"{PAGING}/page", rest(pagination={})),
+    ("REST_PAGINATION_CURSOR_PARAM_EMPTY", f"{PAGING}/cursor/cursor_param", cursor(cursor_param="")),
+    ("REST_PAGINATION_CURSOR_PATH_INVALID", f"{PAGING}/cursor/cursor_path", cursor(cursor_path="/a~2")),
+    ("REST_PAGINATION_MAX_PAGES_INVALID", f"{PAGING}/cursor/max_pages", cursor(max_pages=0)),
+    ("REST_PAGINATION_PAGE_PARAM_EMPTY", f"{PAGING}/page/page_param", page(page_param="")),
+    ("REST_PAGINATION_PAGE_SIZE_PARAM_EMPTY", f"{PAGING}/page/page_size_param", page(page_size_param=" ")),
+    ("REST_PAGINATION_PAGE_SIZE_INVALID", f"{PAGING}/page/page_size", page(page_size=0)),
+    ("REST_PAGINATION_INITIAL_PAGE_INVALID", f"{PAGING}/page/initial_page", page(initial_page=0)),
+    ("REST_PAGINATION_PAGE_MAX_PAGES_INVALID", f"{PAGING}/page/max_pages", page(max_pages=0)),
+    ("REST_PAGINATION_REQUIRES_JSON_RESPONSE", "/driver/rest/response_format",
+     rest(response_format="text", pagination=page()["driver"]["rest"]["pagination"])),
+    ("DB_CONNECTION_EMPTY", "/driver/db/connection", db(connection="")),
+    ("DB_QUERY_EMPTY", "/driver/db/query", db(query="\n")),
+    ("DB_TLS_MODE_ONLY_FOR_POSTGRES", "/driver/db/postgres_tls_mode", db("sqlite", postgres_tls_mode="disable")),
+    ("DB_POOL_UNSUPPORTED_FOR_SQLITE", "/driver/db/pool", db("sqlite", pool={})),
+    ("DB_POOL_MIN_GT_MAX", "/driver/db/pool", db(pool={"min_connections": 5, "max_connections": 4})),
+    ("DB_POOL_MIN_CONNECTIONS_INVALID", "/driver/db/pool/min_connections", db(pool={"min_connections": 0})),
+    ("DB_POOL_MAX_CONNECTIONS_INVALID", "/driver/db/pool/max_connections",
+     db(pool={"min_connections": 0, "max_connections": 0})),
+    ("STREAM_KAFKA_CONFIG_REQUIRED", KAFKA, driver("stream", stream={"source": "kafka"})),
+    ("STREAM_KAFKA_BROKERS_REQUIRED", f"{KAFKA}/brokers", kafka(brokers=[])),
+    ("STREAM_KAFKA_BROKER_EMPTY", f"{KAFKA}/brokers/1", kafka(brokers=["b:9092", " "])),
+    ("STREAM_KAFKA_TOPIC_EMPTY", f"{KAFKA}/topic", kafka(topic="")),
+    ("STREAM_KAFKA_GROUP_ID_EMPTY", f"{KAFKA}/group_id", kafka(group_id="")),
+    ("STREAM_KAFKA_FORMAT_REQUIRED", f"{KAFKA}/format", kafka(format="unknown")),
+    ("STREAM_KAFKA_MAX_BATCH_INVALID", f"{KAFKA}/max_batch_records", kafka(max_batch_records=0)),
+    ("STREAM_KAFKA_POLL_TIMEOUT_INVALID", f"{KAFKA}/poll_timeout_ms", kafka(poll_timeout_ms=0)),
+    ("STREAM_KAFKA_MVP_INPUT_EMPTY", f"{KAFKA}/mvp_input", kafka(mvp_input=" ")),
+    ("STREAM_KAFKA_CHECKPOINT_FILE_EMPTY", f"{KAFKA}/checkpoint_file", kafka(mode="live", checkpoint_file="")),
+]  # fmt: skip
+
+OUR_CODES: list[tuple[str, str, Document]] = [
+    ("REST_EOF_CONFLICT", "/driver/eof", driver("rest", rest=BLOCKS["rest"], eof="wait")),
+    ("REST_ON_REPLACE_CONFLICT", "/driver/on_replace", driver("rest", rest=BLOCKS["rest"], on_replace="fail")),
+    ("DB_EOF_CONFLICT", "/driver/eof", driver("db", db=BLOCKS["db"], eof="accept")),
+    ("DB_ON_REPLACE_CONFLICT", "/driver/on_replace", driver("db", db=BLOCKS["db"], on_replace="restart")),
+    ("STREAM_EOF_CONFLICT", "/driver/eof", driver("stream", stream=BLOCKS["stream"], eof="wait")),
+    ("STREAM_ON_REPLACE_CONFLICT", "/driver/on_replace", driver("stream", stream=BLOCKS["stream"], on_replace="fail")),
+    ("LIMITS_MAX_RECORD_BYTES_INVALID", "/limits/max_record_bytes", interface(limits={"max_record_bytes": 0})),
+    ("LIMITS_MAX_RUN_RECORDS_INVALID", "/limits/max_run_records", interface(limits={"max_run_records": 0})),
+    ("LIMITS_MAX_RUN_BYTES_INVALID", "/limits/max_run_bytes", interface(limits={"max_run_bytes": 0})),
+    ("LIMITS_MAX_RUN_S_INVALID", "/limits/max_run_s", interface(limits={"max_run_s": -1})),
+    ("COMMIT_EVERY_RECORDS_INVALID", "/commit_every/records", interface(commit_every={"records": 0})),
+    ("COMMIT_EVERY_BYTES_INVALID", "/commit_every/bytes", interface(commit_every={"bytes": 0})),
+    ("COMMIT_EVERY_SECONDS_INVALID", "/commit_every/seconds", interface(commit_every={"seconds": 0})),
+    ("DEAD_LETTERS_PATH_EMPTY", "/dead_letters/path", interface(dead_letters={"path": " "})),
+    ("DEAD_LETTERS_TABLE_INVALID", "/dead_letters/table", interface(dead_letters={"table": "dead-letters"})),
+    ("DEAD_LETTERS_BUDGET_MAX_OPEN_INVALID", "/dead_letters/budget/max_open",
+     interface(dead_letters={"budget": {"max_open": -1}})),
+    ("DEAD_LETTERS_BUDGET_MAX_REJECT_RATIO_INVALID", "/dead_letters/budget/max_reject_ratio",
+     interface(dead_letters={"budget": {"max_reject_ratio": 1.5}})),
+    ("ASSET_NAME_INVALID", "/asset", interface(asset="mes-defects")),
+    ("OWNER_INVALID", "/owners/1", interface(owners=["team:quality", "quality"])),
+    ("TAG_NAME_INVALID", "/tags", interface(tags={"domain of it": "quality"})),
+    ("TAG_VALUE_INVALID", "/tags", interface(tags={"domain": "all of it"})),
+]  # fmt: skip
+
+
+def problems_of(document: Document) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidFileError) as caught:
+        parse_interface(json.dumps(document).encode(), "interfaces/mes.json")
+    return [(problem.code, problem.pointer) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("code", "pointer", "document"), [pytest.param(*row, id=row[0]) for row in (*REFERENCE_CODES, *OUR_CODES)]
+)
+def test_a_file_with_one_fault_gets_its_code_at_its_pointer_and_nothing_else(
+    code: str, pointer: str, document: Document
+) -> None:
+    # No smaller file has this fault alone: a maximum of 0 is also below the default minimum of 1.
+    together = {
+        "DB_POOL_MAX_CONNECTIONS_INVALID": [("DB_POOL_MIN_CONNECTIONS_INVALID", "/driver/db/pool/min_connections")]
+    }
+    assert sorted(problems_of(document)) == sorted([(code, pointer), *together.get(code, [])])
+
+
+def test_the_reference_has_76_interface_codes_and_all_of_them_exist_here() -> None:
+    interface_file = parse_interface(json.dumps(interface()).encode(), "interfaces/mes.json")
+    missed = ContractRegistry(Path("contracts/allowlist.json"), {}).problem(interface_file)
+    assert missed is not None
+    codes = {code for code, _, _ in REFERENCE_CODES} | {missed.code}
+    assert len(codes) == 76
+
+
+def test_no_code_stands_in_the_source_that_is_not_listed_here() -> None:
+    listed = {code for code, _, _ in (*REFERENCE_CODES, *OUR_CODES)}
+    modules = ["config", "policy", "rest_config", "db_config", "stream_config", "driver_config", "interface"]
+    folder = Path(rootsys_dagster.core.__path__[0])
+    written = {code for module in modules for code in codes_in(folder / f"{module}.py")}
+    assert written == listed
+
+
+def codes_in(source: Path) -> set[str]:
+    """The codes handed to the collector in one module, with the names that are put into them spelled out."""
+    fills = {
+        "area": ["REST", "DB"],
+        "self.kind.upper()": ["REST", "DB", "STREAM"],
+        "name.upper()": ["REST", "DB", "STREAM", "INPUT", "EOF", "ON_REPLACE"],
+    }
+    codes = set[str]()
+    for call in ast.walk(ast.parse(source.read_text())):
+        if isinstance(call, ast.Call) and call.args and isinstance(call.func, ast.Attribute):
+            texts = [ast.unparse(call.args[0]).removeprefix("f").strip("'\"")]
+            for hole in re.findall(r"{(.*?)}", texts[0]):
+                texts = [text.replace(f"{{{hole}}}", fill) for text in texts for fill in fills.get(hole, [])]
+            codes |= {text for text in texts if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", text)}
+    # A kind does not conflict with itself, and only blocks can be unexpected.
+    impossible = {f"{kind}_{kind}_CONFLICT" for kind in ("REST", "DB", "STREAM")}
+    return {code for code in codes - impossible if not re.fullmatch(r"DRIVER_(INPUT|EOF|ON_REPLACE)_UNEXPECTED", code)}
+
+
+ALL_AT_ONCE = [
+    pytest.param(
+        rest(auth=api_key(name="", value=" ")),
+        ["REST_AUTH_API_KEY_NAME_EMPTY", "REST_AUTH_API_KEY_VALUE_EMPTY"],
+        id="RS-09 blank name and value of the api key",
+    ),
+    pytest.param(
+        rest(auth=oauth2(token_url="", client_id=" ", client_secret="")),
+        [
+            "REST_AUTH_OAUTH2_CLIENT_ID_EMPTY",
+            "REST_AUTH_OAUTH2_CLIENT_SECRET_EMPTY",
+            "REST_AUTH_OAUTH2_TOKEN_URL_EMPTY",
+        ],
+        id="RS-12 three blank oauth2 fields",
+    ),
+    pytest.param(
+        rest(
+            response_format="binary",
+            pagination={"kind": "cursor", "cursor": {"cursor_param": " ", "cursor_path": "next", "max_pages": 0}},
+        ),
+        [
+            "REST_PAGINATION_CURSOR_PARAM_EMPTY",
+            "REST_PAGINATION_CURSOR_PATH_INVALID",
+            "REST_PAGINATION_MAX_PAGES_INVALID",
+            "REST_PAGINATION_REQUIRES_JSON_RESPONSE",
+        ],
+        id="RS-14 one cursor config with four codes",
+    ),
+    pytest.param(
+        rest(
+            response_format="text",
+            pagination={
+                "kind": "page",
+                "page": {"page_param": "", "page_size_param": "", "page_size": 0, "initial_page": 0, "max_pages": 0},
+            },
+        ),
+        [
+            "REST_PAGINATION_INITIAL_PAGE_INVALID",
+            "REST_PAGINATION_PAGE_MAX_PAGES_INVALID",
+            "REST_PAGINATION_PAGE_PARAM_EMPTY",
+            "REST_PAGINATION_PAGE_SIZE_INVALID",
+            "REST_PAGINATION_PAGE_SIZE_PARAM_EMPTY",
+            "REST_PAGINATION_REQUIRES_JSON_RESPONSE",
+        ],
+        id="RS-17 one page config with six codes",
+    ),
+    *(
+        pytest.param(
+            make(retry={"max_attempts": 0, "base_delay_ms": 0, "max_delay_ms": 0, "jitter_percent": 101}),
+            [
+                f"{area}_RETRY_BASE_DELAY_INVALID",
+                f"{area}_RETRY_JITTER_PERCENT_INVALID",
+                f"{area}_RETRY_MAX_ATTEMPTS_INVALID",
+                f"{area}_RETRY_MAX_DELAY_INVALID",
+            ],
+            id=f"RS-19 RS-29 {area} retry with four codes",
+        )
+        for area, make in (("REST", rest), ("DB", db))
+    ),
+    *(
+        pytest.param(
+            make(circuit_breaker={"failure_threshold": 0, "open_timeout_ms": 0}),
+            [f"{area}_CIRCUIT_BREAKER_FAILURE_THRESHOLD_INVALID", f"{area}_CIRCUIT_BREAKER_OPEN_TIMEOUT_INVALID"],
+            id=f"RS-22 RS-32 {area} breaker with two codes",
+        )
+        for area, make in (("REST", rest), ("DB", db))
+    ),
+    pytest.param(
+        kafka(
+            brokers=[], topic=" ", group_id="", format="unknown", max_batch_records=0, poll_timeout_ms=0, mvp_input=None
+        ),
+        [
+            "STREAM_KAFKA_BROKERS_REQUIRED",
+            "STREAM_KAFKA_FORMAT_REQUIRED",
+            "STREAM_KAFKA_GROUP_ID_EMPTY",
+            "STREAM_KAFKA_MAX_BATCH_INVALID",
+            "STREAM_KAFKA_MVP_INPUT_EMPTY",
+            "STREAM_KAFKA_POLL_TIMEOUT_INVALID",
+            "STREAM_KAFKA_TOPIC_EMPTY",
+        ],
+        id="RS-36 seven stream codes",
+    ),
+    pytest.param(
+        driver("jsonl", rest=BLOCKS["rest"], db=BLOCKS["db"], stream=BLOCKS["stream"]),
+        ["DRIVER_DB_UNEXPECTED", "DRIVER_REST_UNEXPECTED", "DRIVER_STREAM_UNEXPECTED"],
+        id="three blocks under jsonl",
+    ),
+    pytest.param(
+        interface(required_paths=["a", "a"], record_id_paths=["/ok", " /b", "/c~", "/ok"]),
+        ["DUPLICATE_ENTRY"] * 2 + ["JSON_POINTER_INVALID"] * 4,
+        id="a repeated bad pointer is both",
+    ),
+]
+
+
+@pytest.mark.parametrize(("document", "codes"), ALL_AT_ONCE)
+def test_all_faults_of_a_file_are_reported_at_once(document: Document, codes: list[str]) -> None:
+    assert sorted(code for code, _ in problems_of(document)) == codes
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(interface(), id="no driver is jsonl"),
+        pytest.param(interface(driver={}), id="no kind is jsonl"),
+        pytest.param(driver("jsonl", rest=None, db=None, stream=None), id="a null block is no block"),
+        pytest.param(driver("rest", rest=BLOCKS["rest"], input=None, db=None), id="null conflicts with nothing"),
+        pytest.param(rest(retry={"max_delay_ms": 50}), id="RS-21 only one delay given"),
+        pytest.param(rest(retry={"base_delay_ms": 5000}), id="base above the default maximum"),
+        pytest.param(rest(retry={"jitter_percent": 0}), id="no jitter"),
+        pytest.param(rest(auth=api_key(), headers={"x-key": "z"}), id="header of another case"),
+        pytest.param(rest(auth=api_key(**{"in": "query"}), headers={"X-Key": "z"}), id="header beside a query key"),
+        pytest.param(rest(auth=oauth2(), headers={"authorization": "z"}), id="authorization of another case"),
+        pytest.param(rest(auth=api_key(), headers={"Authorization": "z"}), id="authorization beside an api key"),
+        pytest.param(rest(method="PATCH", body="x"), id="any method, any body"),
+        pytest.param(cursor(initial_cursor=""), id="RS-15 cursor paging"),
+        pytest.param(page(initial_page=3), id="RS-18 page paging"),
+        pytest.param(db(postgres_tls_mode="require"), id="RS-25 TLS on postgres"),
+        pytest.param(db("mysql", pool={"min_connections": 2, "max_connections": 2}), id="pool on mysql"),
+        pytest.param(kafka(), id="RS-37 mvp"),
+        pytest.param(kafka(mode="live", mvp_input=None), id="RS-38 live without mvp_input"),
+        pytest.param(kafka(checkpoint_file=" "), id="checkpoint_file is read in live mode only"),
+        pytest.param(
+            interface(dead_letters={"budget": {"max_open": 0, "max_reject_ratio": 1}}), id="no open dead letter"
+        ),
+        pytest.param(interface(dead_letters={"kind": "sqlite", "table": "_dlq2"}), id="a table of our own"),
+        pytest.param(interface(owners=["a.b@example.com", "team:x"], tags={"team/x": "a.b-c_1"}), id="owners and tags"),
+        pytest.param(interface(**{"$schema": "../contracts/schemas/interface.schema.json"}), id="schema for editors"),
+    ],
+)
+def test_what_the_reference_accepts_loads(document: Document) -> None:
+    assert parse_interface(json.dumps(document).encode(), "interfaces/mes.json").name == "mes"
+
+
+@pytest.mark.parametrize(
+    "table", ["", "2dead_letters", "dead-letters", "dead letters", "sqlite_dead", "dead_letters\n"]
+)
+def test_a_table_name_that_sqlite_would_not_take_is_refused(table: str) -> None:
+    document = interface(dead_letters={"kind": "sqlite", "table": table})
+    assert problems_of(document) == [("DEAD_LETTERS_TABLE_INVALID", "/dead_letters/table")]
