@@ -19,7 +19,7 @@ from rootsys_dagster.core.project import FabricFile, Project
 from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
 from rootsys_dagster.log.key_index import KeyIndex, KeyRunDamagedError
 from rootsys_dagster.log.manifest import Counts, Manifest, SegmentFile
-from rootsys_dagster.pipeline.merge_copy import ahead, damaged, line_blocks, split_block, verified_blocks
+from rootsys_dagster.pipeline.merge_copy import BLOCK_BYTES, ahead, damaged, line_blocks, split_block, verified_blocks
 from rootsys_dagster.pipeline.merge_index import CHUNK_KEYS, Mask, SeenKeys
 from rootsys_dagster.pipeline.run import Progress
 
@@ -159,7 +159,7 @@ class _Merge:
         path = log.path(records)
         stream = _KeyStream(verified_blocks(log.path(keys), keys, 16 * CHUNK_KEYS), self.seen)
         lines = 0
-        with closing(ahead(verified_blocks(path, records))) as blocks:
+        with closing(ahead(verified_blocks(path, records, BLOCK_BYTES))) as blocks:
             for block in line_blocks(blocks):
                 lines += len(block.ends)
                 if lines > records.records:

@@ -17,6 +17,7 @@ from rootsys_dagster.log.manifest import SegmentFile
 from rootsys_dagster.pipeline.merge_index import Mask
 
 BLOCK_BYTES = 1 << 20
+"""Lines are read and split in pieces of this size."""
 AHEAD = 3
 """Blocks that are read and hashed before they are asked for."""
 NEWLINE = 10
@@ -29,7 +30,7 @@ class LineBlock(NamedTuple):
     ends: npt.NDArray[np.intp]
 
 
-def verified_blocks(path: Path, file: SegmentFile, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+def verified_blocks(path: Path, file: SegmentFile, block_bytes: int) -> Iterator[bytes]:
     """The bytes of a committed segment, which must be those that the manifest names.
 
     Raises:

@@ -60,7 +60,7 @@ def _in_block(block_first: KeyHalves, block_last: KeyHalves, first: KeyHalves, l
     tied = block_first[at] == first
     found = tied & (block_last[at] == last)
     for asked in map(int, np.flatnonzero(tied & ~found)):
-        end = int(np.searchsorted(block_first, first[asked], side="right"))
+        end = np.searchsorted(block_first, first[asked : asked + 1], side="right")[0]
         found[asked] = bool((block_last[at[asked] : end] == last[asked]).any())
     return found
 
