@@ -98,11 +98,28 @@ class Driver(ABC, Generic[C]):
 
 
 class DeadLetterSink(ABC):
-    """Keeps a copy of committed dead letters. A follower: called once per commit, in order, and again after a crash."""
+    """Keeps a copy of committed lines outside the state root. A follower: commit by commit, and again after a crash."""
+
+    def __init__(self, path: Path, table: str) -> None:
+        self.path = path
+        self.table = table
 
     @abstractmethod
     def write(self, lines: Iterable[bytes], *, run_id: str, commit_seq: int) -> int:
-        """Keep the DeadLetter lines of one commit; doing it twice keeps them once. Returns how many were new."""
+        """Keep the lines of one commit, each with its newline. Returns how many were new.
 
-    def close(self) -> None:
+        Raises:
+            ConfigError: the sink cannot be what the interface file says.
+            TransientError: it is not there now; the same lines come again.
+        """
+
+    def mark(self) -> dict[str, Any]:
+        """Make what was written durable, and say how to recognise it after a crash."""
+        return {}
+
+    def resume(self, mark: dict[str, Any]) -> bool:
+        """Go back to what *mark* describes; False when that is gone and everything has to be written again."""
+        return True
+
+    def close(self) -> None:  # noqa: B027  (not every sink holds something)
         """Release what the sink opened."""

@@ -1,9 +1,11 @@
 """IntegrationRecord and DeadLetter as JSON lines: codes, envelopes, keys. Source: spec/1-reference.md 1.4 to 1.6."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import msgspec
 import orjson
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
@@ -55,3 +57,32 @@ from :func:`key_seed`. An alias, because a Python frame per record would cost mo
 def member(name: str, value: Any) -> bytes:
     """``"name":value`` as compact JSON, for envelopes that are joined from bytes."""
     return orjson.dumps(name) + b":" + orjson.dumps(value)
+
+
+class _Name(msgspec.Struct):
+    name: str
+    version: str
+
+
+class _Metadata(msgspec.Struct):
+    source_details: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Identity(msgspec.Struct):
+    interface: _Name
+    payload: msgspec.Raw
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+
+
+_identity = msgspec.json.Decoder(_Identity).decode
+
+
+def dead_letter_id(line: bytes) -> str:
+    """32 hexadecimal digits from what the dead letter is about: interface, version, place of the unit, payload.
+
+    The same unit rejected again has the same id, whenever and by whichever run; two equal units at two places do not.
+    """
+    letter = _identity(line)
+    details = letter.metadata.source_details
+    parts = [orjson.dumps([letter.interface.name, letter.interface.version]), bytes(details), bytes(letter.payload)]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:32]

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from rootsys_dagster.core.errors import ConfigError
-from rootsys_dagster.core.ports import DeadLetterSink, Driver
+from rootsys_dagster.core.ports import DeadLetterSink, Driver, Locators
 
 T = TypeVar("T")
 
@@ -48,3 +48,5 @@ class Registry(Generic[T]):
 
 DRIVERS: Registry[Driver[Any]] = Registry("driver")
 SINKS: Registry[DeadLetterSink] = Registry("dead-letter sink")
+LOCATORS: Registry[Locators] = Registry("locator")
+"""By the member ``kind`` of their JSON form, so that the spool can rebuild them."""

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.ports import Batch, Driver, Oversized
 from rootsys_dagster.core.position import Position
-from rootsys_dagster.core.registry import DRIVERS
+from rootsys_dagster.core.registry import DRIVERS, LOCATORS
 from rootsys_dagster.drivers.files import InputFile, input_files, open_input
 from rootsys_dagster.drivers.lines import BLOCK_BYTES, KEPT_BYTES
 
 
+@LOCATORS.register("file")
 @dataclass(frozen=True, slots=True)
 class WholeFile:
     """The one unit of a batch is all of a file."""

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,6 +68,15 @@ def folder_name(text: str) -> str:
 def utc_now() -> str:
     """The current time as RFC 3339 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def find_logs(state_root: Path) -> list["CommitLog"]:
+    """Every log below *state_root* that has at least one commit, by name and version."""
+    logs: list[CommitLog] = []
+    for first in sorted(state_root.glob("*/*/log/00000001.json")):
+        manifest = parse_manifest(first.read_bytes(), str(first))
+        logs.append(CommitLog(state_root, StreamId(manifest.interface, manifest.version)))
+    return logs
 
 
 class CommitLog:
@@ -136,7 +145,7 @@ class CommitLog:
             raise LogDamagedError(f"{self.stream}: cannot read {seq:08d}.json: {error.strerror}") from error
 
     @contextmanager
-    def writer(self, run_id: str) -> Iterator["LogWriter"]:
+    def writer(self, run_id: str) -> Generator["LogWriter"]:
         """The one writer of this log for the length of the block; what it has not committed by then is removed.
 
         Raises:
@@ -216,6 +225,7 @@ class LogWriter:
             start=self.position,
             end=end,
             counts=counts,
+            totals=(self.head.totals if self.head else Counts()).plus(counts),
             files=files,
             source_fingerprint=source_fingerprint,
             started_at=self._started_at,

@@ -16,7 +16,7 @@ class ConservationError(PermanentError):
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """What happened to the units of a commit. Conservation: fetched = accepted + dead letters + duplicates + skipped."""
+    """What happened to the units of a commit: fetched = accepted + dead letters + duplicates + skipped."""
 
     fetched: int = 0
     accepted: int = 0
@@ -43,6 +43,13 @@ class Counts(msgspec.Struct, kw_only=True):
         ):
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
+
+    def plus(self, other: "Counts") -> "Counts":
+        """The sum, as a new object."""
+        total = Counts()
+        total.add(self)
+        total.add(other)
+        return total
 
     def check_conservation(self) -> None:
         """Raise ConservationError unless every fetched unit has exactly one outcome."""
@@ -78,6 +85,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     start: dict[str, Any] | None
     end: dict[str, Any]
     counts: Counts
+    totals: Counts
+    """The counts of all commits up to and including this one."""
     files: tuple[SegmentFile, ...]
     source_fingerprint: dict[str, Any] | None
     started_at: str

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class LockedError(TransientError):
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Generator[None]:
     """Turn an OSError about *path* into a StorageError."""
     try:
         yield
@@ -107,7 +107,7 @@ def publish(temporary: Path, final: Path) -> None:
 
 
 @contextmanager
-def exclusive_lock(path: Path, owner: bytes) -> Iterator[None]:
+def exclusive_lock(path: Path, owner: bytes) -> Generator[None]:
     """Hold the lock file for the length of the block; the kernel frees it when its owner dies.
 
     Args:
@@ -122,7 +122,8 @@ def exclusive_lock(path: Path, owner: bytes) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
             raise LockedError(
-                f"{path.parent.parent.name}: {holder} is committing to this log; nothing was lost, run again when it is done",
+                f"{path.parent.parent.name}: {holder} is committing to this log; nothing was lost, "
+                "run again when it is done",
                 code="LOG.LOCKED",
             ) from None
         os.ftruncate(descriptor, 0)

@@ -4,7 +4,6 @@ Source: spec/1-reference.md 1.4; members stand in the order listed there.
 """
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,14 +96,3 @@ class Envelope:
 
 def _interface(interface: Interface) -> dict[str, str]:
     return {"name": interface.name, "version": interface.version}
-
-
-def dead_letter_id(line: bytes) -> str:
-    """32 hexadecimal digits from what the dead letter is about: interface, version, place of the unit, payload.
-
-    The same unit rejected again has the same id, whenever and by whichever run; two equal units at two places do not.
-    """
-    letter = orjson.loads(line)
-    details = (letter.get("metadata") or {}).get("source_details")
-    identity = [letter["interface"], details, letter["payload"]]
-    return hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]

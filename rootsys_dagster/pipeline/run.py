@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.errors import FencedError
 from rootsys_dagster.core.interface import Interface
+from rootsys_dagster.core.policy import Limits
 from rootsys_dagster.core.ports import Batch, Driver, DriverContext
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project
@@ -141,7 +141,8 @@ class _OpenRun:
             self.writer.write("dead_letters", out.dead_letters, out.counts.dead_letters)
         self.open.add(out.counts)
         self.total.add(out.counts)
-        self.end = batch.position
+        # A replay brings back what was fetched before: it must not move the position of the source.
+        self.end = (self.writer.position or {}) if self.mode == "replay" else batch.position
         every = self.line.interface.commit_every
         if (
             self.open.fetched >= every.records
@@ -162,16 +163,21 @@ class _OpenRun:
         self.committed_s = time.monotonic()
 
     def limit_reached(self) -> str | None:
-        limits = self.line.interface.limits
-        reached: dict[str, tuple[Any, Any]] = {
-            "limits.max_run_records": (self.total.fetched, limits.max_run_records),
-            "limits.max_run_bytes": (self.total.raw_bytes, limits.max_run_bytes),
-            "limits.max_run_s": (time.monotonic() - self.began_s, limits.max_run_s),
-        }
-        return next((name for name, (value, most) in reached.items() if most is not None and value >= most), None)
+        elapsed_s = time.monotonic() - self.began_s
+        return limit_reached(self.line.interface.limits, self.total.fetched, self.total.raw_bytes, elapsed_s)
 
     def finish(self) -> RunReport:
         self.commit()
         self.report.counts = self.total
         self.report.elapsed_s = time.monotonic() - self.began_s
         return self.report
+
+
+def limit_reached(limits: Limits, units: int, raw_bytes: int, elapsed_s: float) -> str | None:
+    """The name of the first run limit that is reached, None when the run may go on."""
+    values: dict[str, tuple[float, int | None]] = {
+        "limits.max_run_records": (units, limits.max_run_records),
+        "limits.max_run_bytes": (raw_bytes, limits.max_run_bytes),
+        "limits.max_run_s": (elapsed_s, limits.max_run_s),
+    }
+    return next((name for name, (value, most) in values.items() if most is not None and value >= most), None)

@@ -1,1 +1,7 @@
-"""Dead-letter sinks: followers of the commit log."""
+"""Dead-letter sinks: followers of the commit log. Importing the package registers every sink."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,55 @@
+"""Remove what no manifest names: segments of killed runs, forgotten temporary files and spools."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rootsys_dagster.log.commit import CommitLog
+from rootsys_dagster.log.store import LockedError, exclusive_lock
+
+SEGMENT_FOLDERS = ("records", "dead_letters", "duplicates")
+ORPHAN_AGE_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """One file or spool folder that was removed (or would be), with its size in bytes."""
+
+    path: Path
+    bytes: int
+
+
+def collect(log: CommitLog, *, older_than_s: float = ORPHAN_AGE_S, dry_run: bool = False) -> list[Removed]:
+    """Remove the orphans of one log that nobody has written to for *older_than_s* seconds.
+
+    A log that somebody is writing to is left alone until the next time.
+
+    Raises:
+        LogDamagedError: the manifests cannot be read; nothing is removed, since nothing is known to be one.
+    """
+    named = {log.path(file) for manifest in log.manifests() for file in manifest.files}
+    oldest = time.time() - older_than_s
+    try:
+        with exclusive_lock(log.folder / "lock", b"gc"):
+            found = [orphan for orphan in _orphans(log.folder, named) if orphan.stat().st_mtime <= oldest]
+            removed = [Removed(path, _size(path)) for path in found]
+            for orphan in () if dry_run else found:
+                shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
+    except LockedError:
+        return []
+    return removed
+
+
+def _orphans(folder: Path, named: set[Path]) -> Iterator[Path]:
+    for name in SEGMENT_FOLDERS:
+        yield from (path for path in sorted((folder / name).glob("*")) if path not in named)
+    for name in ("log", "followers"):
+        yield from sorted((folder / name).glob(".*.tmp"))
+    yield from sorted((folder / "spool").glob("*"))
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)

@@ -1,0 +1,127 @@
+"""The spool: raw batches on their way from fetch to normalise, as Arrow IPC. Never trusted without its hash."""
+
+# pyarrow ships no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
+
+from rootsys_dagster.core.errors import PermanentError
+from rootsys_dagster.core.ports import Batch, Oversized
+from rootsys_dagster.core.registry import LOCATORS
+from rootsys_dagster.log.commit import CommitLog, folder_name
+from rootsys_dagster.log.store import make_folder, storage_errors
+
+FILE_NAME = "batches.arrow"
+ROWS_PER_WRITE = 64
+SCHEMA = pa.schema([("units", pa.list_(pa.binary())), ("about", pa.binary())])
+
+
+class SpoolDamagedError(PermanentError):
+    """A spool file is not what the fetch wrote; nothing of it was used, run again to fetch anew."""
+
+
+class HashingFile:
+    """A file that knows the hash of what went into it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.sha256 = hashlib.sha256()
+        self.closed = False
+        self._stream = stream
+
+    def write(self, data: Any) -> int:
+        """Write and hash *data*, a buffer."""
+        view = memoryview(data)
+        self.sha256.update(view)
+        return self._stream.write(view)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+class SpoolWriter:
+    """Writes the batches of one run."""
+
+    def __init__(self, log: CommitLog, run_id: str) -> None:
+        self.folder = log.folder / "spool" / folder_name(run_id)
+        with storage_errors(self.folder):
+            make_folder(self.folder, log.state_root)
+
+    def write(self, batches: Iterator[Batch]) -> tuple[Path, str]:
+        """Write every batch; returns the file and its SHA-256."""
+        path = self.folder / FILE_NAME
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with storage_errors(path), path.open("wb") as stream:
+            target = HashingFile(stream)
+            with pa.ipc.new_stream(pa.PythonFile(target, "w"), SCHEMA, options=options) as writer:
+                rows: list[Batch] = []
+                for batch in batches:
+                    rows.append(batch)
+                    if len(rows) == ROWS_PER_WRITE:
+                        writer.write_batch(_record_batch(rows))
+                        rows.clear()
+                if rows:
+                    writer.write_batch(_record_batch(rows))
+        return path, target.sha256.hexdigest()
+
+
+def read_batches(path: Path, sha256: str) -> Iterator[Batch]:
+    """The batches of a spool file, in order.
+
+    Raises:
+        SpoolDamagedError: the file is gone or is not the one that was written.
+    """
+    try:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise SpoolDamagedError(f"{path}: {error.strerror}; run again to fetch anew", code="SPOOL.DAMAGED") from error
+    if found != sha256:
+        raise SpoolDamagedError(f"{path} was changed since the fetch; run again to fetch anew", code="SPOOL.DAMAGED")
+    with pa.OSFile(str(path), "rb") as source, pa.ipc.open_stream(source) as reader:
+        for rows in reader:
+            for units, about in zip(rows["units"].to_pylist(), rows["about"].to_pylist(), strict=True):
+                yield _batch(units, about)
+
+
+def remove_spool(folder: Path) -> None:
+    """Forget the spool in *folder*, whose batches are committed or of no use."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _record_batch(batches: list[Batch]) -> pa.RecordBatch:
+    about = [
+        msgspec.json.encode(
+            {
+                "kind": batch.kind,
+                "locators": batch.locators.to_json(),
+                "position": batch.position,
+                "raw_bytes": batch.raw_bytes,
+                "oversized": batch.oversized,
+            }
+        )
+        for batch in batches
+    ]
+    units = pa.array([batch.units for batch in batches], type=SCHEMA.field("units").type)
+    return pa.record_batch([units, pa.array(about, type=pa.binary())], schema=SCHEMA)
+
+
+def _batch(units: list[bytes], about: bytes) -> Batch:
+    members = msgspec.json.decode(about)
+    locators = dict(members["locators"])
+    oversized = members["oversized"]
+    return Batch(
+        units=units,
+        kind=members["kind"],
+        locators=LOCATORS.get(locators.pop("kind"))(**locators),
+        position=members["position"],
+        raw_bytes=members["raw_bytes"],
+        oversized=Oversized(**oversized) if oversized else None,
+    )

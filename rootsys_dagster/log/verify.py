@@ -1,0 +1,95 @@
+"""Prove from disk what a commit log promises: chain, hashes, counts, conservation, keys, positions."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rootsys_dagster.core.errors import RootsysError
+from rootsys_dagster.log.commit import CommitLog
+from rootsys_dagster.log.followers import follower_states
+from rootsys_dagster.log.manifest import Counts, Manifest, SegmentFile, SegmentKind
+
+KEY_BYTES = 16
+READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One promise that the files on disk do not keep."""
+
+    code: str
+    path: str
+    message: str
+
+
+def verify_log(log: CommitLog) -> list[Finding]:
+    """Everything that is wrong with one log; empty when all of it is as committed. Reads every byte."""
+    try:
+        last_seq = log.last_seq()
+    except RootsysError as error:
+        return [Finding("CHAIN", str(log.folder / "log"), error.message)]
+    findings: list[Finding] = []
+    previous: Manifest | None = None
+    for seq in range(1, last_seq + 1):
+        path = str(log.folder / "log" / f"{seq:08d}.json")
+        try:
+            manifest = log.manifest(seq)
+        except RootsysError as error:
+            findings.append(Finding("CHAIN", path, error.message))
+            previous = None
+            continue
+        if previous is not None and manifest.start != previous.end:
+            findings.append(Finding("POSITION", path, "does not begin where the commit before it ended"))
+        if (previous or seq == 1) and manifest.totals != (previous.totals if previous else Counts()).plus(manifest.counts):
+            findings.append(Finding("COUNTS", path, "its totals are not those before it plus its own counts"))
+        findings.extend(_counts(manifest, path))
+        for file in manifest.files:
+            findings.extend(_segment(file, log.path(file)))
+        previous = manifest
+    for name, state in follower_states(log).items():
+        if state.seq > last_seq:
+            text = f"is at commit {state.seq}, the log ends at {last_seq}"
+            findings.append(Finding("FOLLOWER", str(log.folder / "followers" / name), text))
+    return findings
+
+
+def _counts(manifest: Manifest, path: str) -> Iterator[Finding]:
+    try:
+        manifest.counts.check_conservation()
+    except RootsysError as error:
+        yield Finding("CONSERVATION", path, error.message)
+    counts = manifest.counts
+    outcomes: dict[SegmentKind, int] = {
+        "records": counts.accepted,
+        "dead_letters": counts.dead_letters,
+        "duplicates": counts.duplicates,
+    }
+    for kind, count in outcomes.items():
+        file = manifest.file(kind)
+        if (file.records if file else 0) != count:
+            yield Finding("COUNTS", path, f"counts {count} {kind}, its segment has {file.records if file else 0}")
+    keys, records = manifest.file("keys"), manifest.file("records")
+    if keys and records and keys.records != records.records:
+        yield Finding("COUNTS", path, f"has {keys.records} keys for {records.records} records")
+
+
+def _segment(file: SegmentFile, path: Path) -> Iterator[Finding]:
+    digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"
+    try:
+        with path.open("rb") as stream:
+            while data := stream.read(READ_BYTES):
+                digest.update(data)
+                size += len(data)
+                lines += data.count(b"\n")
+                last = data[-1:]
+    except OSError as error:
+        yield Finding("MISSING", str(path), error.strerror or "cannot be read")
+        return
+    if size != file.bytes or digest.hexdigest() != file.sha256:
+        yield Finding("CHANGED", str(path), "is not what was committed (size or SHA-256 differs)")
+    elif file.kind == "keys":
+        if size != file.records * KEY_BYTES:
+            yield Finding("COUNTS", str(path), f"has {size} bytes for {file.records} keys")
+    elif lines != file.records or last != b"\n":
+        yield Finding("COUNTS", str(path), f"has {lines} lines, its manifest says {file.records}")
