@@ -41,7 +41,8 @@ def verify_log(log: CommitLog) -> list[Finding]:
             continue
         if previous is not None and manifest.start != previous.end:
             findings.append(Finding("POSITION", path, "does not begin where the commit before it ended"))
-        if (previous or seq == 1) and manifest.totals != (previous.totals if previous else Counts()).plus(manifest.counts):
+        before = previous.totals if previous else Counts() if seq == 1 else None
+        if before is not None and manifest.totals != before.plus(manifest.counts):
             findings.append(Finding("COUNTS", path, "its totals are not those before it plus its own counts"))
         findings.extend(_counts(manifest, path))
         for file in manifest.files:

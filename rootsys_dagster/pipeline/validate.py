@@ -47,7 +47,7 @@ class Validator:
         """
         if oversized is not None:
             text = f"{oversized.length} bytes are more than limits.max_record_bytes; the first {len(unit)} are kept"
-            return _rejected(Message("RECORD_TOO_LARGE", None, text), _raw_kind(unit))
+            return _rejected(Message("RECORD_TOO_LARGE", "/payload", text), _raw_kind(unit))
         if kind == "binary":
             return self._opaque(unit, kind)
         if _is_blank(unit):
@@ -57,7 +57,7 @@ class Validator:
         try:
             document = parse(unit)
         except NotJsonError as error:
-            return _rejected(Message("PAYLOAD_DECODE_FAILED", None, str(error)), _raw_kind(unit))
+            return _rejected(Message("PAYLOAD_DECODE_FAILED", "/payload", str(error)), _raw_kind(unit))
         return self._json(document)
 
     def _json(self, document: Any) -> Verdict:
@@ -87,7 +87,7 @@ class Validator:
             unit.decode()
         except UnicodeDecodeError as error:
             text = f"not valid UTF-8 at byte {error.start}"
-            return _rejected(Message("PAYLOAD_DECODE_FAILED", None, text), "binary")
+            return _rejected(Message("PAYLOAD_DECODE_FAILED", "/payload", text), "binary")
         return self._opaque(unit, "text")
 
     def _opaque(self, unit: bytes, kind: PayloadKind) -> Verdict:
