@@ -8,8 +8,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that *word* most likely stands for; None when nothing is close."""
     candidates = {candidate.casefold(): candidate for candidate in known}
     # Comparing is quadratic in the length, and what a file holds may be megabytes long.
-    close = get_close_matches(word[:100].casefold(), candidates, n=1, cutoff=0.6)
-    return candidates[close[0]] if close else None
+    folded = word[:100].casefold()
+    close = get_close_matches(folded, candidates, n=5, cutoff=0.6)
+    # Letters in the wrong order are the commonest slip, and count as two faults to the matcher.
+    swapped = [candidate for candidate in close if sorted(candidate) == sorted(folded)]
+    return candidates[(swapped or close)[0]] if close else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
