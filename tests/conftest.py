@@ -49,7 +49,9 @@ class ProjectFolder:
         path = self.root / "data" / name
         with path.open("ab" if append else "wb") as stream:
             for line in lines:
-                stream.write((line if isinstance(line, bytes) else json.dumps(line, separators=(",", ":")).encode()) + b"\n")
+                stream.write(
+                    (line if isinstance(line, bytes) else json.dumps(line, separators=(",", ":")).encode()) + b"\n"
+                )
         return path
 
     def load(self) -> Project:

@@ -112,7 +112,9 @@ def _input_file(raw: str, path: Path, context: DriverContext) -> InputFile:
     except OSError as error:
         raise ConfigError(f"input {raw} cannot be read: {error.strerror}", code="FILE.UNREADABLE") from error
     if not stat.S_ISREG(mode):
-        kind = "a folder; name a file, or a pattern such as folder/*.jsonl" if stat.S_ISDIR(mode) else "not a regular file"
+        kind = (
+            "a folder; name a file, or a pattern such as folder/*.jsonl" if stat.S_ISDIR(mode) else "not a regular file"
+        )
         raise ConfigError(f"input {raw} is {kind}", code="FILE.NOT_REGULAR")
     return InputFile(resolved, raw)
 
@@ -210,7 +212,9 @@ def match_marks(files: list[InputFile], marks: dict[str, Mark], *, on_replace: s
         SourceReplacedError: the old content is nowhere and ``on_replace`` is ``fail``.
     """
     names = {file.locator for file in files}
-    continued = {file.locator: marks[file.locator] for file in files if file.locator in marks and fits(file, marks[file.locator])}
+    continued = {
+        file.locator: marks[file.locator] for file in files if file.locator in marks and fits(file, marks[file.locator])
+    }
     new = [file for file in files if file.locator not in marks]
     absent: dict[str, Mark] = {}
     for name, mark in marks.items():

@@ -6,13 +6,14 @@ full parse. Source: spec/1-reference.md 1.6.
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import orjson
 
 MAX_DEPTH = 512
 """Arrays and objects inside each other. The reference stops at 128, the interpreter's own stack at about 1,000."""
-OPENERS_OR_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+# Possessive, and a string without an end swallows the rest: a hostile line is looked at once, not once per quote.
+OPENERS_OR_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 
@@ -72,13 +73,19 @@ def _deeper_than(data: bytes, limit: int) -> bool:
     return False
 
 
-def _has_lone_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        return LONE_SURROGATE.search(value) is not None
-    if isinstance(value, list):
-        return any(map(_has_lone_surrogate, value))
-    if isinstance(value, dict):
-        return any(map(_has_lone_surrogate, value)) or any(map(_has_lone_surrogate, value.values()))
+def _has_lone_surrogate(document: Any) -> bool:
+    rest: list[Any] = [document]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            if LONE_SURROGATE.search(value):
+                return True
+        elif isinstance(value, list):
+            rest += cast(list[Any], value)
+        elif isinstance(value, dict):
+            members = cast(dict[str, Any], value)
+            rest += members
+            rest += members.values()
     return False
 
 
@@ -121,14 +128,36 @@ def _shortest(digits: str, scale: int) -> str:
 
 def canonical(value: Any) -> bytes:
     """Compact UTF-8 with members sorted by key, as the reference hashes and joins it."""
-    if isinstance(value, Number):
-        return number_text(value).encode()
-    if isinstance(value, dict):
-        members = sorted(value.items())
-        return b"{" + b",".join(orjson.dumps(key) + b":" + canonical(item) for key, item in members) + b"}"
-    if isinstance(value, list):
-        return b"[" + b",".join(map(canonical, value)) + b"]"
-    return orjson.dumps(value)
+    written: list[bytes] = []
+    # A stack of our own: the interpreter's may not have room for 512 levels above its caller. Bytes are punctuation.
+    rest: list[Any] = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, bytes):
+            written.append(item)
+        elif isinstance(item, Number):
+            written.append(number_text(item).encode())
+        elif isinstance(item, dict):
+            rest += reversed(_members(cast(dict[str, Any], item)))
+        elif isinstance(item, list):
+            rest += reversed(_items(cast(list[Any], item)))
+        else:
+            written.append(orjson.dumps(item))
+    return b"".join(written)
+
+
+def _members(value: dict[str, Any]) -> list[Any]:
+    parts: list[Any] = []
+    for key in sorted(value):
+        parts += (b"," + orjson.dumps(key) + b":", value[key])
+    return [b"{", *([parts[0][1:], *parts[1:]] if parts else ()), b"}"]
+
+
+def _items(value: list[Any]) -> list[Any]:
+    parts: list[Any] = [b"["]
+    for item in value:
+        parts += (item, b",")
+    return [*parts[: max(1, len(parts) - 1)], b"]"]
 
 
 def id_text(value: Any) -> str:

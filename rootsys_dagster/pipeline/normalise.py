@@ -73,7 +73,11 @@ class PointerDecoder:
             for token in path:
                 node = node.setdefault(token, {})
         needed = {path[:length] for path in map(tokens, required) for length in range(1, len(path) + 1)}
-        self.decode = msgspec.json.Decoder(_struct(tree, (), needed)).decode if paths else msgspec.json.Decoder(msgspec.Raw).decode
+        self.decode = (
+            msgspec.json.Decoder(_struct(tree, (), needed)).decode
+            if paths
+            else msgspec.json.Decoder(msgspec.Raw).decode
+        )
         self.id_getters = [attrgetter(_attribute(tree, tokens(pointer))) for pointer in id_paths]
         self.required_getters = [
             attrgetter(_attribute(tree, tokens(pointer))) for pointer in required if pointer not in id_paths
@@ -178,7 +182,10 @@ class Normaliser:
         texts = [_plain_texts(column) for column in columns]
         complete = [text for text in texts if text is not None]
         if len(complete) == len(texts):
-            return [b'"%b"' % part for part in (complete[0] if len(complete) == 1 else map(b"|".join, zip(*complete, strict=True)))]
+            return [
+                b'"%b"' % part
+                for part in (complete[0] if len(complete) == 1 else map(b"|".join, zip(*complete, strict=True)))
+            ]
         return [_plain_id(row) for row in zip(*columns, strict=True)]
 
     def _keys(self, ids: Iterable[bytes]) -> bytes:
@@ -237,7 +244,9 @@ class Normaliser:
             )
             out.records = b"".join(rendered)
         else:
-            out.records = self._render_plain(batch, accepted, compress(batch.units, kept), compress(positions, kept), now)
+            out.records = self._render_plain(
+                batch, accepted, compress(batch.units, kept), compress(positions, kept), now
+            )
 
     def _render_one(
         self, batch: Batch, n: int, record_id: bytes, verdict: Verdict | None, position: bytes, now: int
@@ -344,6 +353,7 @@ def _canonical_hash(unit: bytes) -> bytes | None:
         if b"e+" in data or b"-0" in unit:
             # These two are written differently by the reference.
             data = canonical(parse(unit))
-    except (orjson.JSONDecodeError, NotJsonError):
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, NotJsonError):
+        # It reads 1,024 levels and writes 254; a lone surrogate or 1e400 it does not read at all.
         return None
     return b'"%b"' % hashlib.sha256(data).hexdigest().encode()

@@ -73,7 +73,12 @@ def run_interface(
 
 
 def run_fetched(
-    line: Line, batches: Iterable[Batch], fetched_from: Position | None, *, run_id: str, progress: Progress | None = None
+    line: Line,
+    batches: Iterable[Batch],
+    fetched_from: Position | None,
+    *,
+    run_id: str,
+    progress: Progress | None = None,
 ) -> RunReport:
     """Normalise and commit batches that were fetched before, those that an earlier try has committed left out.
 

@@ -65,7 +65,9 @@ class Validator:
             return self._mismatch("json")
         missing = [pointer for pointer, path in self._required if not _exists(document, path)]
         if missing:
-            errors = [Message("MISSING_REQUIRED_PATH", path, f"required path {path} is absent or null") for path in missing]
+            errors = [
+                Message("MISSING_REQUIRED_PATH", path, f"required path {path} is absent or null") for path in missing
+            ]
             return Verdict(None, errors, [], "json")
         parts: list[str] = []
         warnings: list[Message] = []

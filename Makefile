@@ -1,0 +1,63 @@
+# Everything starts from nothing: Python 3.11 or later with venv, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PORT ?= 3000
+
+export DAGSTER_HOME := $(CURDIR)
+export DAGSTER_DISABLE_TELEMETRY := yes
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo ui test check lint types crash bench clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv with the pinned dependencies and the rootsys command
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed; name one with: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "the venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@# Imports without compiled bytecode take two to three times as long, and some environments never write it.
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib rootsys_dagster >/dev/null || true
+	@touch $(STAMP)
+
+demo: setup ## Materialize the example interfaces and their fabric through Dagster, then show the outcome
+	$(BIN)/dagster job execute -m rootsys_dagster.definitions -j all
+	@echo
+	@$(BIN)/rootsys show
+	@echo
+	@echo "records:       $(BIN)/rootsys records mes --limit 3"
+	@echo "dead letters:  $(BIN)/rootsys dead-letters list earthquakes --limit 3"
+	@echo "Dagster's UI:  make ui, then http://127.0.0.1:$(PORT)"
+
+ui: setup ## Open Dagster's UI on 127.0.0.1:3000 (other port: make ui PORT=3001)
+	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT) --workspace workspace.yaml
+
+test: setup lint types ## Run every test in its short form, linters and type checks included
+	$(BIN)/python -m pytest -m "not long"
+
+check: setup ## Check the interface files of this project
+	$(BIN)/rootsys check
+
+lint: setup ## Style and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+types: setup ## Types: strict in core, log and pipeline
+	$(BIN)/pyright
+
+crash: setup ## The long form of the crash tests (about an hour)
+	$(BIN)/python -m pytest -m long tests/crash
+
+bench: setup ## Measure against the figures in docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove what was built and what the demo wrote
+	rm -rf $(VENV) .rootsys .dagster build *.egg-info
