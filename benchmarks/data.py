@@ -5,10 +5,39 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-WORDS = (
-    "scratch dent misaligned solder void crack burr porosity warp stain chip delamination bubble flux residue gap "
-    "short open bridge lifted pad torque overheated underfilled Kratzer Lötfehler 傷 気泡 rayure été déformé"
-).split()
+WORDS = [
+    "scratch",
+    "dent",
+    "misaligned",
+    "solder",
+    "void",
+    "crack",
+    "burr",
+    "porosity",
+    "warp",
+    "stain",
+    "chip",
+    "delamination",
+    "bubble",
+    "flux",
+    "residue",
+    "gap",
+    "short",
+    "open",
+    "bridge",
+    "lifted",
+    "pad",
+    "torque",
+    "overheated",
+    "underfilled",
+    "Kratzer",
+    "Lötfehler",
+    "傷",
+    "気泡",
+    "rayure",
+    "été",
+    "déformé",
+]
 OPERATORS = ["A. Ivanova", "B. Müller", "C. O'Brien", "D. 田中", "E. Núñez", "F. Smith"]
 RECENT = 10_000
 

@@ -15,11 +15,11 @@ from rootsys_dagster.drivers.files import (
     WINDOW_BYTES,
     InputFile,
     Mark,
-    read_exactly,
     input_files,
     marks_of,
     match_marks,
     open_input,
+    read_exactly,
     sha256,
     skip,
 )
