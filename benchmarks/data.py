@@ -5,39 +5,10 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-WORDS = [
-    "scratch",
-    "dent",
-    "misaligned",
-    "solder",
-    "void",
-    "crack",
-    "burr",
-    "porosity",
-    "warp",
-    "stain",
-    "chip",
-    "delamination",
-    "bubble",
-    "flux",
-    "residue",
-    "gap",
-    "short",
-    "open",
-    "bridge",
-    "lifted",
-    "pad",
-    "torque",
-    "overheated",
-    "underfilled",
-    "Kratzer",
-    "Lötfehler",
-    "傷",
-    "気泡",
-    "rayure",
-    "été",
-    "déformé",
-]
+WORDS = (
+    "scratch dent misaligned solder void crack burr porosity warp stain chip delamination bubble flux residue gap "
+    "short open bridge lifted pad torque overheated underfilled Kratzer Lötfehler 傷 気泡 rayure été déformé"
+).split()
 OPERATORS = ["A. Ivanova", "B. Müller", "C. O'Brien", "D. 田中", "E. Núñez", "F. Smith"]
 RECENT = 10_000
 

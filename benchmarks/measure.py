@@ -1,4 +1,4 @@
-"""Whole processes, interleaved: A B C A B C …, with wall seconds, CPU seconds and peak memory as the kernel counts them."""
+"""Whole processes in turn, A B C A B C …, with wall seconds, CPU seconds and peak memory as the kernel counts them."""
 
 import os
 import platform
@@ -109,13 +109,11 @@ def table(results: Sequence[Result]) -> str:
 
 def machine() -> str:
     """Processor, memory, kernel, Python and commit, in one line."""
-    cpu = next(
-        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
-    )
+    names = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
     memory_kb = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return (
-        f"{os.cpu_count()} × {cpu}, {memory_kb / 1e6:.0f} GB, Linux {platform.release()}, "
+        f"{os.cpu_count()} × {next(names, 'unknown processor')}, {memory_kb / 1e6:.0f} GB, Linux {platform.release()}, "
         f"Python {platform.python_version()}, commit {commit.stdout.strip() or 'unknown'}, {time.strftime('%Y-%m-%d')}"
     )
 

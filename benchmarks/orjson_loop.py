@@ -1,4 +1,4 @@
-"""The yardstick: ``orjson.loads`` over every line of a file, nothing kept. ``python -m benchmarks.orjson_loop FILE``."""
+"""The yardstick: ``orjson.loads`` over every line, nothing kept. ``python -m benchmarks.orjson_loop FILE``."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """What the file drivers share: which files an ``input`` names, how they are opened, and how one is known again.
 
-Position: ``{"files": {"data/mes.jsonl": {"byte": 700, "line": 2, "head_sha256": …, "tail_sha256": …}}}``. The two hashes
+Position: ``{"files": {"data/mes.jsonl": {"byte": 700, "line": 2, "head_sha256": …, "tail_sha256": …}}}``. The hashes
 cover the first and the last 4 KiB before ``byte``, so that a truncated, rotated or rewritten file is never continued.
 """
 
@@ -89,7 +89,8 @@ def input_files(config: DriverConfig, context: DriverContext) -> list[InputFile]
     matches = [(name, context.root / name) for name in found]
     if not matches and not _fixed_part(literal).is_dir():
         raise ConfigError(
-            f"input {raw} matches nothing: folder {_fixed_part(literal)} does not exist; paths are relative to {context.root}",
+            f"input {raw} matches nothing: folder {_fixed_part(literal)} does not exist; "
+            f"relative paths start at {context.root}",
             code="FILE.NOT_FOUND",
         )
     return [_input_file(name, path, context) for name, path in matches if path.is_file()]
@@ -227,8 +228,8 @@ def match_marks(files: list[InputFile], marks: dict[str, Mark], *, on_replace: s
             absent[name] = mark
         elif on_replace == "fail":
             raise SourceReplacedError(
-                f"input {name}: the first {mark.byte} bytes, already committed, are no longer there (truncated, rotated "
-                "or rewritten); nothing was read. If the content now is new data, set driver.on_replace to "
+                f"input {name}: the first {mark.byte} bytes, already committed, are no longer there (truncated, "
+                "rotated or rewritten); nothing was read. If the content now is new data, set driver.on_replace to "
                 '"restart"; to follow rotated files, name them too (a pattern such as app.log*)',
                 code="FILE.REPLACED",
             )
