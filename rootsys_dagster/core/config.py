@@ -1,7 +1,7 @@
 """What a person types: the frozen base model, the kinds of text and number in it, and the collector of its problems."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,9 @@ Pointer = Annotated[str, Field(json_schema_extra={"pattern": "^/"})]
 Pointers = Annotated[tuple[Pointer, ...], Field(json_schema_extra={"uniqueItems": True})]
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Positive = Annotated[Whole, Field(json_schema_extra={"minimum": 1})]
+
+# More than anyone reads; a file of 4 MiB can hold millions, each of which would cost memory.
+MAX_PROBLEMS: Final = 1000
 
 PayloadFormat = Literal["json", "text", "binary", "unknown"]
 
@@ -32,10 +35,12 @@ class Findings:
 
     def readable(self, pointer: str) -> bool:
         """Whether the value at *pointer* is the one from the file."""
-        return not any(pointer == lost or pointer.startswith(lost + "/") for lost in self.unreadable)
+        return self.unreadable.isdisjoint(json_pointer.lineage(pointer))
 
     def add(self, code: str, pointer: str, message: str, given: Iterable[str] = ()) -> None:
         """Report a problem at *pointer*; *given* names the other members that the finding rests on."""
+        if len(self.problems) > MAX_PROBLEMS:
+            return
         if not self.unreadable or all(map(self.readable, (pointer, *given))):
             self.problems.append(Problem(code, pointer, message))
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from rootsys_dagster.core import pointer as json_pointer
-from rootsys_dagster.core.config import Config, Findings
+from rootsys_dagster.core.config import MAX_PROBLEMS, Config, Findings
 from rootsys_dagster.core.errors import InvalidFileError, Problem
 from rootsys_dagster.core.repair import repair
 
@@ -82,6 +82,11 @@ def parse_document(model: type[C], text: bytes, path: str) -> C:
         found = Findings(stand_ins)
         built.check("", found)
         problems += found.problems
+    if len(problems) > MAX_PROBLEMS:
+        rest = Problem(
+            "FILE_PROBLEMS_TOO_MANY", "", "has more problems than are listed here; is it a file of this kind?"
+        )
+        problems = [*problems[:MAX_PROBLEMS], rest]
     if built is None or problems:
         raise InvalidFileError(path, problems)
     return built

@@ -41,6 +41,12 @@ def escape(token: str) -> str:
     return token.replace("~", "~0").replace("/", "~1")
 
 
+def lineage(pointer: str) -> list[str]:
+    """The pointers of everything that *pointer* stands in, and itself: ``/a/b`` is ``["/a", "/a/b"]``."""
+    ends = [index for index, char in enumerate(pointer) if char == "/" and index > 0]
+    return [pointer[:end] for end in [*ends, len(pointer)]]
+
+
 def resolve(document: object, steps: Sequence[str]) -> object:
     """The value that *steps* lead to in parsed JSON, or MISSING; a null that is there comes back as None."""
     here = document

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rootsys_dagster.core import pointer as json_pointer
+from rootsys_dagster.core.config import MAX_PROBLEMS
 from rootsys_dagster.core.errors import Problem
 from rootsys_dagster.core.spelling import did_you_mean, shown
 
@@ -48,11 +49,14 @@ def repair(model: type[M], document: object) -> tuple[M | None, list[Problem], f
         try:
             return model.model_validate_json(json.dumps(document)), problems, frozenset(lost)
         except ValidationError as error:
+            if error.error_count() > MAX_PROBLEMS:
+                message = f"has {error.error_count()} values of the wrong shape; is it a file of this kind?"
+                return None, [*problems, Problem("FILE_PROBLEMS_TOO_MANY", "", message)], frozenset()
             errors = error.errors(include_url=False)
         # Items of one array are not moved, so the pointers of a round stay right while it is worked through.
         for one in errors:
             at = "".join(f"/{json_pointer.escape(str(step))}" for step in one["loc"])
-            if not any(at == known or at.startswith(known + "/") for known in lost):
+            if lost.isdisjoint(json_pointer.lineage(at)):
                 problems.append(describe(model, one, at))
             if not one["loc"]:
                 return None, problems, frozenset()

@@ -2,10 +2,15 @@
 
 import json
 import pickle
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
 
+from rootsys_dagster.core.config import MAX_PROBLEMS
 from rootsys_dagster.core.document import MAX_FILE_BYTES
 from rootsys_dagster.core.errors import ConfigError, InvalidFileError
 from rootsys_dagster.core.interface import parse_interface
@@ -295,6 +300,53 @@ def test_no_value_in_no_place_ends_in_anything_but_problems(place: str, value: s
         text = json.dumps({name: json.loads(text)})
     # Name or version is missing in every one of these files.
     assert findings(text)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('{"required_paths": [' + "1," * 1_000_000 + "1]}", id="values of the wrong type"),
+        pytest.param('{"required_paths": [' + '"a",' * 500_000 + '"a"]}', id="bad pointers"),
+        pytest.param("{" + ",".join(f'"{number}": 0' for number in range(100_000)) + "}", id="unknown members"),
+        pytest.param("{" + '"name": "a",' * 100_000 + '"name": "a"}', id="one member over and over"),
+        pytest.param('{"tags": {' + ",".join(f'"{i // 2}": ""' for i in range(100_000)) + "}}", id="repeated members"),
+    ],
+)
+def test_a_file_with_more_faults_than_anyone_reads_costs_no_more_than_a_thousand(text: str) -> None:
+    assert len(failure(text).problems) <= MAX_PROBLEMS + 1
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+SAMPLES = sorted((Path(__file__).parents[1] / "fixtures" / "interfaces" / "valid").glob("*.json"))
+
+
+@given(st.sampled_from(SAMPLES), st.lists(st.tuples(st.integers(0, 40), JSON_VALUES), min_size=1, max_size=4))
+def test_a_sample_with_any_values_put_anywhere_loads_or_ends_in_problems(
+    sample: Path, changes: list[tuple[int, Any]]
+) -> None:
+    document = json.loads(sample.read_text())
+    for place, value in changes:
+        owners = list(objects_in(document))
+        owner = owners[place % len(owners)]
+        names = [*owner, "surprise"]
+        owner[names[place % len(names)]] = value
+    try:
+        parse_interface(json.dumps(document).encode(), sample.name)
+    except InvalidFileError as error:
+        event(error.problems[0].code)
+
+
+def objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a document, the outermost first."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects_in(inner)
 
 
 def test_the_printed_form_counts_the_problems_and_ends_each_with_its_code() -> None:

@@ -85,3 +85,11 @@ def test_every_path_of_names_can_be_written_as_a_pointer(names: list[str]) -> No
     text = "".join("/" + pointer.escape(name) for name in names)
     assert pointer.tokens(text) == tuple(names)
     assert pointer.resolve(document, pointer.tokens(text)) == "here"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("/a", ["/a"]), ("/a/b~1c/0", ["/a", "/a/b~1c", "/a/b~1c/0"]), ("/", ["/"]), ("//x", ["/", "//x"])],
+)
+def test_the_lineage_of_a_pointer_is_everything_it_stands_in(text: str, found: list[str]) -> None:
+    assert pointer.lineage(text) == found
