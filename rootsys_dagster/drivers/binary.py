@@ -74,7 +74,7 @@ class BinaryDriver(Driver[DriverConfig]):
         done = (resume or {}).get("files", {})
         new: list[str] = []
         for file in input_files(self.config, self.context):
-            status = file.path.stat()
+            status = file.status()
             if done.get(file.locator, {}).get("byte") != status.st_size:
                 new.append(f"{file.locator}:{status.st_size}:{status.st_mtime_ns}")
         return "|".join(new) or None

@@ -31,6 +31,11 @@ class SourceReplacedError(PermanentError):
     """A file is no longer the one that was read: its committed beginning has changed or is gone."""
 
 
+def unreadable(locator: str, error: OSError) -> ConfigError:
+    """The error for an input that the operating system refuses."""
+    return ConfigError(f"input {locator} cannot be read: {error.strerror}", code="FILE.UNREADABLE")
+
+
 @dataclass(frozen=True, slots=True)
 class InputFile:
     """One file of an ``input``; ``locator`` is its path as people know it."""
@@ -46,7 +51,20 @@ class InputFile:
     @property
     def is_stdin(self) -> bool:
         """Whether this stands for standard input."""
-        return self.locator == "stdin"
+        return self.path == Path(STDIN)
+
+    def status(self) -> os.stat_result:
+        """Size and times.
+
+        Raises:
+            ConfigError: the file went away after it was found.
+        """
+        try:
+            return self.path.stat()
+        except OSError as error:
+            raise ConfigError(
+                f"input {self.locator} cannot be read: {error.strerror}", code="FILE.UNREADABLE"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +129,7 @@ def _input_file(raw: str, path: Path, context: DriverContext) -> InputFile:
             f"input {raw} does not exist; relative paths start at {context.root}", code="FILE.NOT_FOUND"
         ) from None
     except OSError as error:
-        raise ConfigError(f"input {raw} cannot be read: {error.strerror}", code="FILE.UNREADABLE") from error
+        raise unreadable(raw, error) from error
     if not stat.S_ISREG(mode):
         kind = (
             "a folder; name a file, or a pattern such as folder/*.jsonl" if stat.S_ISDIR(mode) else "not a regular file"
@@ -129,12 +147,13 @@ def open_input(file: InputFile) -> Iterator[BinaryIO]:
         PermanentError: packed content is damaged or cut short; whole units before the damage were handed over.
     """
     if file.is_stdin:
-        yield sys.stdin.buffer
+        # Unbuffered: what a slow producer has sent is handed over at once.
+        yield cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
         return
     try:
         stream = cast(BinaryIO, file.path.open("rb", buffering=0))
     except OSError as error:
-        raise ConfigError(f"input {file.locator} cannot be read: {error.strerror}", code="FILE.UNREADABLE") from error
+        raise unreadable(file.locator, error) from error
     with stream:
         try:
             if file.compression is None:
@@ -160,7 +179,7 @@ def sha256(data: bytes) -> str:
 
 def fits(file: InputFile, mark: Mark) -> bool:
     """Whether *file* still begins with the content that *mark* was made from."""
-    if file.compression is None and file.path.stat().st_size < mark.byte:
+    if file.compression is None and file.status().st_size < mark.byte:
         return False
     window = min(WINDOW_BYTES, mark.byte)
     with open_input(file) as stream:

@@ -94,7 +94,7 @@ class LineDriver(Driver[DriverConfig]):
         done = {name: mark.to_json() for name, mark in (starts.absent | starts.continued).items()}
         for file in files:
             start = starts.continued.get(file.locator)
-            if start is None or start.stored_bytes is None or start.stored_bytes != file.path.stat().st_size:
+            if start is None or start.stored_bytes is None or start.stored_bytes != file.status().st_size:
                 yield from FileLines(self, file, start, done).batches()
 
     def head(self, resume: Position | None) -> str | None:
@@ -102,7 +102,7 @@ class LineDriver(Driver[DriverConfig]):
         marks = marks_of(resume)
         new: list[str] = []
         for file in input_files(self.config, self.context):
-            status, mark = file.path.stat(), marks.get(file.locator)
+            status, mark = file.status(), marks.get(file.locator)
             known = None if mark is None else mark.stored_bytes if file.compression else mark.byte
             if status.st_size != (known or 0):
                 new.append(f"{file.locator}:{status.st_size}:{status.st_mtime_ns}")
@@ -128,7 +128,7 @@ class FileLines:
             if self.file.compression is None:
                 yield from self._pieces(stream)
                 return
-            stored_bytes = self.file.path.stat().st_size
+            stored_bytes = self.file.status().st_size
             last: Batch | None = None
             for batch in self._pieces(stream):
                 if last is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from rootsys_dagster.core.errors import LogDamagedError
+from rootsys_dagster.core.errors import FencedError, LogDamagedError
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.log.manifest import (
     FORMAT,
@@ -235,15 +235,16 @@ class LogWriter:
         data = manifest_bytes(manifest)
         folder = self.log.folder / "log"
         temporary = folder / f".{manifest.seq:08d}-{self._suffix}.tmp"
+        # From here on an interruption may come when the link is made already: only gc may remove these segments now.
+        self._segments.clear()
         with storage_errors(folder):
             write_durable(temporary, data)
             try:
                 publish(temporary, folder / f"{manifest.seq:08d}.json")
-            except BaseException:
-                temporary.unlink(missing_ok=True)
+            except FencedError:
+                for path in (temporary, *map(self.log.path, files)):
+                    path.unlink(missing_ok=True)
                 raise
-            # From here on the segments belong to a commit, whatever happens to the sync below.
-            self._segments.clear()
             sync_folder(folder)
             temporary.unlink()
         self.head, self._prev_sha256 = manifest, hashlib.sha256(data).hexdigest()

@@ -1,11 +1,11 @@
 """One run of one interface: read from the last commit, normalise, commit again and again until the source is done."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rootsys_dagster.core.driver_config import DriverConfig
-from rootsys_dagster.core.errors import FencedError
+from rootsys_dagster.core.errors import FencedError, RootsysError
 from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.policy import Limits
 from rootsys_dagster.core.ports import Batch, Driver, DriverContext
@@ -116,7 +116,7 @@ def ingest(
         BlockedError: ``on_fail`` is ``block`` and a unit was rejected; earlier commits of the run stay.
     """
     run = _OpenRun(line, writer, mode)
-    for batch in batches:
+    for batch in _until_failure(batches, run):
         run.take(batch)
         if progress is not None:
             progress(run.total)
@@ -124,6 +124,20 @@ def ingest(
         if run.report.stopped:
             break
     return run.finish()
+
+
+def _until_failure(batches: Iterable[Batch], run: "_OpenRun") -> Iterator[Batch]:
+    """The batches; when the source fails, what came before is committed and the failure goes on."""
+    remaining = iter(batches)
+    while True:
+        try:
+            batch = next(remaining)
+        except StopIteration:
+            return
+        except RootsysError:
+            run.commit()
+            raise
+        yield batch
 
 
 class _OpenRun:
