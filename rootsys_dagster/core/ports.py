@@ -92,6 +92,10 @@ class Driver(ABC, Generic[C]):
     def read(self, resume: Position | None) -> Iterator[Batch]:
         """Batches from *resume* (None: from the beginning) to what is complete at the source now."""
 
+    def span(self, start: Position | None, end: Position) -> int | None:
+        """How many raw bytes lie between two positions, to check batches against; None when that cannot be said."""
+        return None
+
     def head(self, resume: Position | None) -> str | None:
         """A cheap text that changes when the source has something after *resume*; None when there is nothing new."""
         raise NotImplementedError

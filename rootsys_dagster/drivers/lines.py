@@ -15,6 +15,7 @@ from rootsys_dagster.drivers.files import (
     WINDOW_BYTES,
     InputFile,
     Mark,
+    Starts,
     input_files,
     marks_of,
     match_marks,
@@ -86,16 +87,22 @@ class LineDriver(Driver[DriverConfig]):
 
     def read(self, resume: Position | None) -> Iterator[Batch]:
         """Batches of about 64 KiB, file by file in the order of their names."""
-        files = input_files(self.config, self.context)
+        files, marks = input_files(self.config, self.context), marks_of(resume)
         if files and files[0].is_stdin:
-            yield from FileLines(self, files[0], None, {}).batches()
-            return
-        starts = match_marks(files, marks_of(resume), on_replace=self.config.on_replace)
-        done = {name: mark.to_json() for name, mark in (starts.absent | starts.continued).items()}
+            starts = Starts({}, {name: mark for name, mark in marks.items() if name != files[0].locator})
+        else:
+            starts = match_marks(files, marks, on_replace=self.config.on_replace)
+        kept = starts.absent | starts.continued
+        given_up = _bytes(marks.values()) - _bytes(kept.values())
+        done = Done(kept, (resume or {}).get("replaced_bytes", 0) + given_up)
         for file in files:
             start = starts.continued.get(file.locator)
             if start is None or start.stored_bytes is None or start.stored_bytes != file.status().st_size:
                 yield from FileLines(self, file, start, done).batches()
+
+    def span(self, start: Position | None, end: Position) -> int:
+        """Bytes of unpacked content, those of files that were replaced since included."""
+        return _covered(end) - _covered(start)
 
     def head(self, resume: Position | None) -> str | None:
         """Names, sizes and times of the files that differ from *resume*; None when there is nothing new."""
@@ -109,10 +116,31 @@ class LineDriver(Driver[DriverConfig]):
         return "|".join(new) or None
 
 
+def _bytes(marks: Iterable[Mark]) -> int:
+    return sum(mark.byte for mark in marks)
+
+
+def _covered(position: Position | None) -> int:
+    return _bytes(marks_of(position).values()) + (position or {}).get("replaced_bytes", 0)
+
+
+class Done:
+    """The position while it grows: a mark per file, and how many committed bytes were in files that were replaced."""
+
+    def __init__(self, marks: dict[str, Mark], replaced_bytes: int) -> None:
+        self.files = {name: mark.to_json() for name, mark in marks.items()}
+        self.replaced_bytes = replaced_bytes
+
+    def position(self) -> Position:
+        """A copy that later batches do not change."""
+        position: Position = {"files": dict(self.files)}
+        return position | {"replaced_bytes": self.replaced_bytes} if self.replaced_bytes else position
+
+
 class FileLines:
     """Reads one file from *start* and knows, after every batch, the position that covers it."""
 
-    def __init__(self, driver: LineDriver, file: InputFile, start: Mark | None, done: dict[str, Any]) -> None:
+    def __init__(self, driver: LineDriver, file: InputFile, start: Mark | None, done: Done) -> None:
         self.driver = driver
         self.file = file
         self.done = done
@@ -136,8 +164,8 @@ class FileLines:
                 last = batch
             if last is not None:
                 # Only the batch that reaches the end may say that all of the packed bytes are behind it.
-                self.done[self.file.locator]["stored_bytes"] = stored_bytes
-                yield replace(last, position={"files": dict(self.done)})
+                self.done.files[self.file.locator]["stored_bytes"] = stored_bytes
+                yield replace(last, position=self.done.position())
 
     def _pieces(self, stream: BinaryIO) -> Iterator[Batch]:
         lines = WholeLines(stream, self.driver.context.max_record_bytes)
@@ -183,8 +211,8 @@ class FileLines:
         if len(self.head) < WINDOW_BYTES:
             self.head = (self.head + (last if raw_bytes <= len(last) else units[0]))[:WINDOW_BYTES]
         self.tail = (self.tail + last)[-WINDOW_BYTES:]
-        self.done[self.file.locator] = Mark(self.byte, self.line, sha256(self.head), sha256(self.tail)).to_json()
-        return Batch(units, self.driver.unit_kind, locators, {"files": dict(self.done)}, raw_bytes, oversized)
+        self.done.files[self.file.locator] = Mark(self.byte, self.line, sha256(self.head), sha256(self.tail)).to_json()
+        return Batch(units, self.driver.unit_kind, locators, self.done.position(), raw_bytes, oversized)
 
 
 def line_endings(units: list[bytes], *, terminated: bool) -> int | list[int]:

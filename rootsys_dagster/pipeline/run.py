@@ -13,7 +13,7 @@ from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
-from rootsys_dagster.log.manifest import Counts, Manifest, Mode
+from rootsys_dagster.log.manifest import ConservationError, Counts, Manifest, Mode
 from rootsys_dagster.pipeline.normalise import Normaliser
 
 Progress = Callable[[Counts], None]
@@ -173,6 +173,7 @@ class _OpenRun:
     def commit(self) -> None:
         if self.end is None:
             return
+        self.check_span(self.end)
         manifest = self.writer.commit(
             end=self.end, counts=self.open, interface_sha256=self.line.interface_sha256, mode=self.mode
         )
@@ -180,6 +181,15 @@ class _OpenRun:
         self.report.end = manifest.end
         self.open, self.end = Counts(), None
         self.committed_s = time.monotonic()
+
+    def check_span(self, end: Position) -> None:
+        span = self.line.driver.span(self.writer.position, end) if self.mode == "ingest" else None
+        if span is not None and span != self.open.raw_bytes:
+            raise ConservationError(
+                f"{self.line.interface.name}: {self.open.raw_bytes} bytes were read, the position moves by {span}; "
+                "the commit was not made",
+                code="LOG.CONSERVATION",
+            )
 
     def limit_reached(self) -> str | None:
         elapsed_s = time.monotonic() - self.began_s
