@@ -20,8 +20,11 @@ from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
 from rootsys_dagster.log.key_index import KeyIndex, KeyRunDamagedError
 from rootsys_dagster.log.manifest import Counts, Manifest, SegmentFile
 from rootsys_dagster.pipeline.merge_copy import BLOCK_BYTES, ahead, damaged, line_blocks, split_block, verified_blocks
+from rootsys_dagster.pipeline.merge_files import MergeStats, merge_files
 from rootsys_dagster.pipeline.merge_index import CHUNK_KEYS, Mask, SeenKeys
 from rootsys_dagster.pipeline.run import Progress
+
+__all__ = ["MergeReport", "MergeStats", "merge_fabric", "merge_files"]
 
 COMMIT_RECORDS = 1_000_000
 COMMIT_BYTES = 256 << 20

@@ -59,20 +59,21 @@ def damaged(path: Path, what: str) -> LogDamagedError:
 
 def line_blocks(blocks: Iterable[bytes]) -> Iterator[LineBlock]:
     """*blocks* cut after their last newlines; a last line without one gets it."""
-    tail = b""
+    begun: list[bytes] = []
     for block in blocks:
         end = block.rfind(b"\n") + 1
         if not end:
-            tail += block
+            begun.append(block)
             continue
-        yield _line_block(memoryview(tail + block[:end] if tail else block)[: len(tail) + end])
-        tail = block[end:]
-    if tail:
-        yield _line_block(memoryview(tail + b"\n"))
+        begun.append(block[:end])
+        yield _line_block(b"".join(begun))
+        begun = [block[end:]] if end < len(block) else []
+    if begun:
+        yield _line_block(b"".join([*begun, b"\n"]))
 
 
-def _line_block(data: memoryview) -> LineBlock:
-    return LineBlock(data, np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE) + 1)
+def _line_block(data: bytes) -> LineBlock:
+    return LineBlock(memoryview(data), np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE) + 1)
 
 
 def ahead(blocks: Iterator[bytes], depth: int = AHEAD) -> Generator[bytes, None, None]:

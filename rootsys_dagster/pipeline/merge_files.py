@@ -1,0 +1,241 @@
+"""Merges plain JSONL files of records into one file: ``rootsys merge``. Source: spec/1-reference.md 1.12.
+
+Each input is read twice: once for the keys, which decide which lines stay, and once to copy those lines. The second
+reading follows the first in a thread of its own; in memory are never more than some chunks of keys and blocks of lines.
+"""
+
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from rootsys_dagster.core.errors import ConfigError, PermanentError
+from rootsys_dagster.log.key_index import KeyIndex
+from rootsys_dagster.log.manifest import Counts
+from rootsys_dagster.log.store import write_all
+from rootsys_dagster.pipeline.merge_copy import BLOCK_BYTES, LineBlock, line_blocks, split_block
+from rootsys_dagster.pipeline.merge_index import CHUNK_KEYS, Mask, SeenKeys
+from rootsys_dagster.pipeline.merge_lines import BadLineError, block_keys
+from rootsys_dagster.pipeline.run import Progress
+
+KEY_BLOCK_BYTES = 1 << 16
+"""Records are decoded in pieces that fit the processor's cache."""
+MAX_QUEUED = 2
+"""Chunks whose lines are not copied yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeStats:
+    """Records read, written, and left out because their key was there before."""
+
+    total: int
+    written: int
+    duplicates: int
+
+
+def _changed(name: str = "an input") -> ConfigError:
+    return ConfigError(f"{name} was changed while it was read; merge it when nothing writes to it")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    name: str
+    stream: BinaryIO
+    size: int
+
+    def blocks(self, block_bytes: int) -> Iterator[bytes]:
+        """The bytes that the file had when it was opened; both readings see the same."""
+        at = 0
+        while at < self.size:
+            data = os.pread(self.stream.fileno(), min(block_bytes, self.size - at), at)
+            if not data:
+                raise _changed(self.name)
+            yield data
+            at += len(data)
+
+
+def merge_files(
+    inputs: Sequence[Path], output: Path, dedupe: bool = True, *, progress: Progress | None = None
+) -> MergeStats:
+    """Copy the records of *inputs*, in the order given, to *output*; of those with one key only the first.
+
+    Lines are copied byte for byte, blank ones left out. *output* is replaced in one step at the end; when it is no
+    regular file (a pipe, a device), lines are written to it as they come.
+
+    Args:
+        inputs: ``-`` is standard input.
+    Raises:
+        ConfigError: an input cannot be read or is the output, or a line is not a record; *output* is as it was before.
+        PermanentError: *output* cannot be written.
+    """
+    target = output.resolve()
+    with ExitStack() as stack:
+        folder = stack.enter_context(_temporary_folder(target))
+        sources = [stack.enter_context(_open_source(path, target, folder)) for path in inputs]
+        descriptor = stack.enter_context(_open_output(target, folder))
+        seen = SeenKeys(KeyIndex(folder / "index")) if dedupe else None
+        if seen:
+            stack.callback(seen.close)
+        counts = Counts()
+        with _Copier(sources, descriptor, target) as copier:
+            for source in sources:
+                for keep, chunk in _chunks(source, seen):
+                    copier.copy(keep)
+                    counts.add(chunk)
+                    if progress is not None:
+                        progress(counts)
+    return MergeStats(total=counts.fetched, written=counts.accepted, duplicates=counts.duplicates)
+
+
+def _chunks(source: _Source, seen: SeenKeys | None) -> Iterator[tuple[Mask, Counts]]:
+    """Which of the next lines of *source* stay, some :data:`CHUNK_KEYS` lines at a time."""
+    keys: list[bytes] = []
+    are_records: list[Mask] = []
+    lines = raw_bytes = read = 0
+
+    def decide() -> tuple[Mask, Counts]:
+        keep = np.concatenate(are_records)
+        joined = b"".join(keys)
+        records = len(joined) // 16
+        if seen:
+            keep[keep] = seen.add(joined)
+        written = int(np.count_nonzero(keep))
+        return keep, Counts(fetched=records, accepted=written, duplicates=records - written, raw_bytes=raw_bytes)
+
+    for block in line_blocks(source.blocks(KEY_BLOCK_BYTES)):
+        try:
+            found, are = block_keys(block)
+        except BadLineError as error:
+            raise ConfigError(
+                f"{source.name}: line {read + error.line} {error}; nothing was written, correct or remove the line",
+                code="MERGE.BAD_LINE",
+            ) from error
+        keys.append(found)
+        are_records.append(are)
+        read += len(are)
+        lines += len(are)
+        raw_bytes += len(block.data)
+        if lines >= CHUNK_KEYS:
+            yield decide()
+            keys, are_records, lines, raw_bytes = [], [], 0, 0
+    if lines:
+        yield decide()
+
+
+class _Copier:
+    """Copies lines to the output in a thread of its own, behind the thread that decides which of them."""
+
+    def __init__(self, sources: Sequence[_Source], descriptor: int, target: Path) -> None:
+        self._blocks = (block for source in sources for block in line_blocks(source.blocks(BLOCK_BYTES)))
+        self._rest: LineBlock | None = None
+        self._descriptor = descriptor
+        self._target = target
+        self._thread = ThreadPoolExecutor(1, "copy")
+        self._queued: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "_Copier":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._wait(0)
+                if self._rest or next(self._blocks, None):
+                    raise _changed()
+        finally:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def copy(self, keep: Mask) -> None:
+        """Copy those of the next lines that *keep* names, soon."""
+        self._wait(MAX_QUEUED)
+        self._queued.append(self._thread.submit(self._copy, keep))
+
+    def _wait(self, at_most: int) -> None:
+        while len(self._queued) > at_most:
+            self._queued.popleft().result()
+
+    def _copy(self, keep: Mask) -> None:
+        while len(keep):
+            block = self._rest or next(self._blocks, None)
+            if block is None:
+                raise _changed()
+            lines = min(len(keep), len(block.ends))
+            cut = int(block.ends[lines - 1])
+            kept, _ = split_block(LineBlock(block.data[:cut], block.ends[:lines]), keep[:lines])
+            self._rest = LineBlock(block.data[cut:], block.ends[lines:] - cut) if lines < len(block.ends) else None
+            keep = keep[lines:]
+            with _write_errors(self._target):
+                write_all(self._descriptor, kept)
+
+
+@contextmanager
+def _write_errors(target: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PermanentError(f"cannot write {target}: {error.strerror}", code="MERGE.WRITE_FAILED") from error
+
+
+def _is_replaceable(target: Path) -> bool:
+    return target.is_file() or not target.exists()
+
+
+@contextmanager
+def _temporary_folder(target: Path) -> Generator[Path]:
+    """A folder beside the output, or where temporary files usually are when the output is no regular file."""
+    if target.is_dir() or not target.parent.is_dir():
+        problem = "is a folder" if target.is_dir() else f"cannot be written: there is no folder {target.parent}"
+        raise ConfigError(f"output {target} {problem}; name a file in a folder that exists")
+    with ExitStack() as stack:
+        beside = target.parent if _is_replaceable(target) else None
+        with _write_errors(target):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".rootsys-merge-", dir=beside))
+        yield Path(folder)
+
+
+@contextmanager
+def _open_source(path: Path, target: Path, folder: Path) -> Generator[_Source]:
+    """*path*, copied to a file in *folder* first when it cannot be read twice."""
+    name = "standard input" if str(path) == "-" else str(path)
+    with ExitStack() as stack:
+        try:
+            stream = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb", buffering=0))
+            status = os.fstat(stream.fileno())
+            if target.is_file() and os.path.samestat(status, target.stat()):
+                raise ConfigError(f"{name} is both an input and the output; name another output")
+            if str(path) == "-" or not stat.S_ISREG(status.st_mode):
+                spooled = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+                shutil.copyfileobj(stream, spooled, 1 << 20)
+                spooled.flush()
+                stream, status = spooled, os.fstat(spooled.fileno())
+        except OSError as error:
+            raise ConfigError(f"cannot read input {name}: {error.strerror}") from error
+        yield _Source(name, stream, status.st_size)
+
+
+@contextmanager
+def _open_output(target: Path, folder: Path) -> Generator[int]:
+    """A new file that takes the place of *target* when all went well, or *target* itself when it is no regular file."""
+    replaceable = _is_replaceable(target)
+    path = folder / "output" if replaceable else target
+    with _write_errors(target):
+        descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT | os.O_EXCL if replaceable else 0) | os.O_CLOEXEC, 0o666)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+    if replaceable:
+        with _write_errors(target):
+            if target.exists():
+                shutil.copymode(target, path)
+            path.replace(target)
