@@ -1,0 +1,112 @@
+"""``rootsys check``: every problem of every file, before anything runs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from rootsys_dagster.cli.output import emit, warn
+from rootsys_dagster.cli.run_options import RunOptions, open_driver
+from rootsys_dagster.core.errors import InvalidFileError, Problem, RootsysError
+from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project, read_interface_file
+from rootsys_dagster.core.project_file import read_fabric_file
+
+UNKNOWN_PLUGIN = "PLUGIN.UNKNOWN"
+
+
+@dataclass(slots=True)
+class Checked:
+    """What was found, by file."""
+
+    files: int = 0
+    problems: dict[str, list[Problem]] = field(default_factory=dict[str, list[Problem]])
+    warnings: list[tuple[str, Problem]] = field(default_factory=list[tuple[str, Problem]])
+
+    def add(self, path: Path, problems: Iterable[Problem]) -> None:
+        """One file with what is wrong with it."""
+        self.files += 1
+        if found := list(problems):
+            self.problems[str(path)] = found
+
+
+@click.command()
+@click.argument("targets", metavar="[NAME|PATH]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line per problem.")
+@click.option("--project", type=click.Path(path_type=Path), help="Project folder.")
+@click.option("--contract-registry", type=click.Path(path_type=Path), help="contracts/allowlist.json by default.")
+@click.pass_context
+def check(
+    ctx: click.Context, targets: tuple[str, ...], as_json: bool, project: Path | None, contract_registry: Path | None
+) -> None:
+    """Report every problem of every interface and fabric file, and of the inputs that they name.
+
+    NAME is an interface or fabric of the project, PATH a file anywhere. Exit code 2 when there is a problem.
+    """
+    checked = Checked()
+    paths = [Path(target) for target in targets if is_path(target)]
+    names = [target for target in targets if not is_path(target)]
+    for path in paths:
+        check_file(path, checked)
+    if names or not targets:
+        loaded = load_project(project, contracts_path=contract_registry)
+        if not names:
+            checked.add(loaded.contracts_path, loaded.contract_problems)
+        for entry in named(loaded, names):
+            check_entry(entry, loaded, checked)
+    print_findings(checked, as_json)
+    ctx.exit(2 if checked.problems else 0)
+
+
+def is_path(target: str) -> bool:
+    """Whether a target names a file rather than an interface."""
+    return "/" in target or target.endswith(".json")
+
+
+def named(project: Project, names: list[str]) -> list[InterfaceFile | FabricFile]:
+    """The files of *names*; all of them when none is named."""
+    if not names:
+        return [*project.interfaces, *project.fabrics]
+    fabrics = {file.name for file in project.fabrics}
+    return [
+        project.fabric(name) if name in fabrics or name.rpartition("@")[0] in fabrics else project.interface(name)
+        for name in names
+    ]
+
+
+def check_file(path: Path, checked: Checked) -> None:
+    """A file on its own: no contract registry, no neighbours."""
+    read = read_fabric_file if path.name.endswith(".fabric.json") else read_interface_file
+    checked.add(path, read(path).problems)
+
+
+def check_entry(entry: InterfaceFile | FabricFile, project: Project, checked: Checked) -> None:
+    """A file of a project, and whether its source can be read now."""
+    problems = list(entry.problems)
+    if isinstance(entry, InterfaceFile) and entry.interface is not None and entry.interface.enabled:
+        try:
+            open_driver(entry.interface, RunOptions(), project.root, project.data_roots).check()
+        except InvalidFileError as error:
+            problems += error.problems
+        except RootsysError as error:
+            problem = Problem(error.code, "/driver", error.message)
+            if error.code == UNKNOWN_PLUGIN:
+                checked.warnings.append((str(entry.path), problem))
+            else:
+                problems.append(problem)
+    checked.add(entry.path, problems)
+
+
+def print_findings(checked: Checked, as_json: bool) -> None:
+    """The problems on standard output, in the form of the reference with the code behind each."""
+    for path, problem in checked.warnings:
+        warn(f"{path}: {problem.pointer}: {problem.message}", problem.code)
+    if as_json:
+        for path, problems in checked.problems.items():
+            for problem in problems:
+                emit({"file": path, "pointer": problem.pointer, "code": problem.code, "message": problem.message})
+        return
+    for path, problems in checked.problems.items():
+        click.echo(str(InvalidFileError(path, problems)))
+    good = checked.files - len(checked.problems)
+    click.echo(f"{good} of {checked.files} files are fine")

@@ -1,0 +1,185 @@
+"""One run of one interface or fabric through its commit log, told of while it goes on, and its followers after it."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rootsys_dagster.cli.events import commit_event
+from rootsys_dagster.cli.lag import unread_bytes
+from rootsys_dagster.cli.output import report as report_error
+from rootsys_dagster.cli.progress import LiveLine
+from rootsys_dagster.cli.run_options import RunOptions, open_driver
+from rootsys_dagster.cli.stop import Stop
+from rootsys_dagster.core.errors import ConfigError
+from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
+from rootsys_dagster.core.registry import SINKS
+from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
+from rootsys_dagster.log.manifest import Counts, SegmentKind
+from rootsys_dagster.pipeline.merge import MergeReport, merge_fabric
+from rootsys_dagster.pipeline.publish import FollowerReport, follow, publish
+from rootsys_dagster.pipeline.replay import read_dead_letters
+from rootsys_dagster.pipeline.run import Line, RunReport, ingest
+from rootsys_dagster.pipeline.stateless import default_dead_letter_path
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one run of one interface or fabric did.
+
+    Attributes:
+        waiting: bytes at the end of the input that are no complete line yet.
+    """
+
+    name: str
+    source: str
+    log: CommitLog
+    report: RunReport | MergeReport
+    waiting: int = 0
+    followers: list[FollowerReport] = field(default_factory=list[FollowerReport])
+
+    @property
+    def stopped(self) -> str | None:
+        """The limit or request that ended the run before the source was done."""
+        return self.report.stopped if isinstance(self.report, RunReport) else None
+
+    @property
+    def is_merge(self) -> bool:
+        """Whether this was a fabric."""
+        return isinstance(self.report, MergeReport)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a follower could not take over what is committed."""
+        return any(follower.error is not None for follower in self.followers)
+
+    def members(self) -> dict[str, Any]:
+        """What the event of the run says beyond the reference."""
+        report = self.report
+        return {
+            "interface": self.log.stream.name,
+            "version": self.log.stream.version,
+            "run_id": report.run_id,
+            "commits": [manifest.seq for manifest in report.manifests],
+            "duplicates": report.counts.duplicates,
+            "skipped": report.counts.skipped,
+            "reasons": report.counts.reasons,
+            "elapsed_ms": round(report.elapsed_s * 1000),
+            "stopped": self.stopped,
+        }
+
+
+def new_run_id() -> str:
+    """Names the segments of a run and stands in its manifests."""
+    return f"cli-{uuid.uuid4().hex[:16]}"
+
+
+def ingest_interface(
+    entry: InterfaceFile, project: Project, chosen: RunOptions, stop: Stop, *, events: bool
+) -> Outcome:
+    """Go on from the last commit, or replay dead letters, and let the interface's own dead-letter sink catch up.
+
+    Args:
+        events: print an event line for every commit.
+    """
+    interface = entry.require()
+    driver = open_driver(interface, chosen, project.root, project.data_roots)
+    log = CommitLog(project.state_root, StreamId(interface.name, interface.version))
+    line = Line(interface, entry.sha256, log, driver, chosen.source or interface.name)
+    with log.writer(new_run_id()) as writer, told(interface.name, writer, events) as progress:
+        if chosen.replay_dlq is not None:
+            batches = read_dead_letters(chosen.replay_dlq, chosen.replay_dlq_source, chosen.replay_dlq_table)
+            report = ingest(line, writer, stop.until_requested(batches), mode="replay", progress=progress)
+        else:
+            batches = driver.read(writer.position)
+            report = ingest(line, writer, stop.until_requested(batches), progress=progress)
+    if stop.requested:
+        report.stopped = "stop requested"
+    waiting = 0 if report.stopped or chosen.replay_dlq else unread_bytes(driver, report.end) or 0
+    outcome = Outcome(interface.name, line.source, log, report, waiting)
+    outcome.followers = publish(entry, project)
+    return outcome
+
+
+def merge(entry: FabricFile, project: Project, stop: Stop, *, events: bool) -> Outcome:
+    """Merge what the inputs of a fabric have committed since the last merge."""
+    fabric = entry.require()
+    live = LiveLine(fabric.name, merged=True)
+
+    def progress(counts: Counts) -> None:
+        stop.raise_if_requested()
+        live(counts)
+
+    log = CommitLog(project.state_root, StreamId(fabric.name, fabric.version))
+    try:
+        report = merge_fabric(entry, project, run_id=new_run_id(), progress=progress)
+    finally:
+        live.clear()
+    if events:
+        for manifest in report.manifests:
+            commit_event(manifest)
+    return Outcome(fabric.name, fabric.name, log, report)
+
+
+@contextmanager
+def told(name: str, writer: LogWriter, events: bool) -> Iterator[Callable[[Counts], None]]:
+    """A progress callback that moves the live line and, at the end too, tells of each new commit."""
+    live = LiveLine(name)
+    seen = writer.head
+
+    def tell_of_commit() -> None:
+        nonlocal seen
+        if events and writer.head is not None and writer.head is not seen:
+            commit_event(writer.head)
+        seen = writer.head
+
+    def progress(counts: Counts) -> None:
+        tell_of_commit()
+        live(counts)
+
+    try:
+        yield progress
+    finally:
+        live.clear()
+        tell_of_commit()
+
+
+def export(outcome: Outcome, chosen: RunOptions) -> None:
+    """Bring the files named on the command line up to what is committed.
+
+    Raises:
+        ConfigError: dead letters of a fabric, which has none, or an output that is no file.
+    """
+    output, dead_letters = chosen.output, chosen.dlq
+    kind = chosen.dlq_sink or "file"
+    if outcome.is_merge and (dead_letters or chosen.dlq_sink):
+        message = f"{outcome.name} is a fabric and has no dead letters; leave --dlq out"
+        raise ConfigError(message, code="RUN.NO_DEAD_LETTERS")
+    if dead_letters is None and chosen.dlq_sink is not None and output is None:
+        message = "--dlq-sink needs --dlq FILE, or --output to name it after"
+        raise ConfigError(message, code="RUN.NO_DEAD_LETTER_FILE")
+    if dead_letters is None and output is not None and not outcome.is_merge:
+        dead_letters = default_dead_letter_path(output, kind)
+    if output is not None:
+        outcome.followers.append(follow_file(outcome.log, output, "file", "", "records"))
+    if dead_letters is not None:
+        outcome.followers.append(follow_file(outcome.log, dead_letters, kind, chosen.dlq_table, "dead_letters"))
+
+
+def follow_file(log: CommitLog, path: Path, kind: str, table: str, lines: SegmentKind) -> FollowerReport:
+    """Keep the file or table at *path* equal to what is committed."""
+    if path.exists() and not path.is_file():
+        message = f"{path} is no regular file; 'rootsys records' and 'rootsys dead-letters export' print to a pipe"
+        raise ConfigError(message, code="OUTPUT.NOT_A_FILE")
+    digest = hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:12]
+    return follow(log, f"{lines}-{kind}-{digest}", SINKS.get(kind)(path.resolve(), table), lines)
+
+
+def report_followers(outcome: Outcome) -> None:
+    """Print why a follower is behind; the data itself is safe."""
+    for follower in outcome.followers:
+        if follower.error is not None:
+            report_error(follower.error, outcome.name)

@@ -1,0 +1,99 @@
+"""The ``rootsys`` command: which commands there are, and what each kind of error ends in.
+
+A command's module is imported when the command runs, so that ``rootsys --help`` imports nothing but click.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from rootsys_dagster.cli.output import report, silence_stdout
+from rootsys_dagster.core.errors import ConfigError, RootsysError
+from rootsys_dagster.core.spelling import did_you_mean, shown
+
+COMMANDS = {
+    "run": "Fetch, normalise and commit what sources have now; merge fabrics.",
+    "check": "Report every problem of every interface and fabric file.",
+    "show": "Where each interface and fabric stands.",
+    "records": "Print committed records as JSON lines.",
+    "dead-letters": "Print committed dead letters, or list why they were rejected.",
+    "merge": "Merge JSONL files of records into one, the first of each key kept.",
+    "verify": "Prove from disk that the commit logs are what was committed.",
+    "gc": "Remove files that no commit names.",
+    "doctor": "Check this installation, the project and its state root.",
+    "init": "Write an example project into a new folder.",
+}
+"""Name and first line of the help; the module has the same name with ``_`` for ``-``, its command too."""
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and loads only the one that runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        return getattr(import_module(f"rootsys_dagster.cli.{name}"), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], COMMANDS) or "; see 'rootsys --help'"
+            raise click.UsageError(f"no command is called {shown(args[0])}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"rootsys {version('rootsys-dagster')}")
+        ctx.exit()
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print it.")
+def cli() -> None:
+    """Interface files become committed records and explained dead letters.
+
+    Start with 'rootsys init FOLDER', then 'rootsys run --all' in it.
+    Exit codes: 0 done, 1 failed, 2 a file or the command line is wrong, 130 interrupted.
+    """
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run the command line *arguments* and return the exit code; only bugs raise."""
+    try:
+        code = cli.main(list(arguments), prog_name="rootsys", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted; what was committed stays, running again continues from there", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        silence_stdout()
+        return BROKEN_PIPE
+    except RootsysError as error:
+        report(error)
+        return 2 if isinstance(error, ConfigError) else 1
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The entry point."""
+    sys.exit(execute(sys.argv[1:]))

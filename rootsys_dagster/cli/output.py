@@ -1,0 +1,97 @@
+"""What every command says the same way: errors, tables, JSON lines, numbers. ``NO_COLOR`` and pipes get plain text."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from rootsys_dagster.core.errors import InvalidFileError, RootsysError
+
+
+def coloured() -> bool:
+    """Whether standard error is a terminal that wants colours. Source: https://no-color.org."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def report(error: RootsysError, about: str | None = None) -> None:
+    """Print *error* with its code on standard error; the problems of a file bring their own codes."""
+    text = str(error)
+    if about is not None and not text.startswith(f"{about}:"):
+        text = f"{about}: {text}"
+    if not isinstance(error, InvalidFileError):
+        text = f"{text} [{error.code}]"
+    label = click.style("error:", fg="red", bold=True) if coloured() else "error:"
+    click.echo(f"{label} {text}", err=True, color=coloured())
+
+
+def warn(message: str, code: str) -> None:
+    """Print a warning with its code on standard error."""
+    label = click.style("warning:", fg="yellow", bold=True) if coloured() else "warning:"
+    click.echo(f"{label} {message} [{code}]", err=True, color=coloured())
+
+
+def note(message: str) -> None:
+    """Print a line for people on standard error."""
+    click.echo(message, err=True)
+
+
+def event(name: str, payload: dict[str, Any]) -> None:
+    """Print one event line. Source: spec/1-reference.md 1.13."""
+    emit({"event": name, "ts_unix_ms": time.time_ns() // 1_000_000, "payload": payload})
+
+
+def emit(document: Any) -> None:
+    """Print *document* as one JSON line at once, so that whoever reads along is never behind."""
+    say(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+
+
+def say(line: str) -> None:
+    """Print a line of progress. A reader that went away must not end the run whose progress it read."""
+    try:
+        click.echo(line)
+    except BrokenPipeError:
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Send standard output nowhere from now on, so that nothing fails again when it is closed at the end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def write_lines(lines: Iterable[bytes]) -> None:
+    """Copy lines that end with a newline to standard output."""
+    out = sys.stdout.buffer
+    for line in lines:
+        out.write(line)
+    out.flush()
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """Print rows under headings; on a pipe the columns are as wide as they need to be and nothing is cut off.
+
+    Args:
+        right: the columns that hold numbers.
+    """
+    rows = [[cell if cell.isprintable() else ascii(cell) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
+    for row in (headings, *rows):
+        cells = [
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def bytes_text(count: float) -> str:
+    """``12.3 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,118 @@
+"""``rootsys run NAME...`` and ``--all``: interfaces and fabrics of a project, each on from its last commit."""
+
+import sys
+from dataclasses import dataclass, field
+
+import click
+
+from rootsys_dagster.cli.events import Totals
+from rootsys_dagster.cli.ingest import Outcome, export, ingest_interface, merge, report_followers
+from rootsys_dagster.cli.output import note, report
+from rootsys_dagster.cli.run_file import pause
+from rootsys_dagster.cli.run_options import RunOptions
+from rootsys_dagster.cli.stop import Stop
+from rootsys_dagster.cli.summary import summarise
+from rootsys_dagster.core.errors import ConfigError, RootsysError
+from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project
+
+Entry = InterfaceFile | FabricFile
+
+
+@dataclass(slots=True)
+class Failures:
+    """What went wrong so far; one failed run does not stop the others."""
+
+    codes: set[int] = field(default_factory=set[int])
+
+    def add(self, error: RootsysError, name: str) -> None:
+        """Report *error* and remember it."""
+        report(error, name)
+        self.codes.add(2 if isinstance(error, ConfigError) else 1)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing failed, 2 when only files are wrong, else 1."""
+        return min(self.codes, default=0)
+
+
+def run_named(chosen: RunOptions, stop: Stop) -> int:
+    """Run what was named in the order in which records flow; returns the exit code."""
+    project = load_project(chosen.project, chosen.state_root, chosen.contract_registry)
+    entries = in_order(project, chosen)
+    for entry in entries:
+        elsewhere = chosen.input or chosen.source or chosen.replay_dlq or chosen.format != "auto"
+        if isinstance(entry, FabricFile) and elsewhere:
+            raise click.UsageError(f"{entry.name} is a fabric: it reads commits and takes no other input")
+    failures = Failures()
+    events = chosen.json_only or not sys.stdout.isatty()
+    totals = Totals(lines=False)
+    for index in range(chosen.schedule.runs):
+        if index and not pause(chosen, stop):
+            break
+        for entry in entries:
+            if stop.requested:
+                break
+            try:
+                outcome = run_entry(entry, project, chosen, stop, events)
+            except RootsysError as error:
+                failures.add(error, entry.name)
+                continue
+            report_followers(outcome)
+            if outcome.failed:
+                failures.codes.add(1)
+            if events:
+                totals.add(outcome.source, outcome.report.counts, **outcome.members())
+            if not chosen.json_only:
+                (note if events else click.echo)(summarise(outcome, chosen.state_root))
+    if events:
+        totals.finish()
+    if len(entries) > 1 and failures.codes:
+        note("not everything ran; see the errors above")
+    return failures.exit_code
+
+
+def run_entry(entry: Entry, project: Project, chosen: RunOptions, stop: Stop, events: bool) -> Outcome:
+    """One run of one interface or fabric, with the files named on the command line behind it."""
+    if isinstance(entry, FabricFile):
+        outcome = merge(entry, project, stop, events=events)
+    else:
+        outcome = ingest_interface(entry, project, chosen, stop, events=events)
+    export(outcome, chosen)
+    return outcome
+
+
+def in_order(project: Project, chosen: RunOptions) -> list[Entry]:
+    """What to run: interfaces first, a fabric after every fabric that it merges.
+
+    Raises:
+        ConfigError: a name is not known, or not unique.
+    """
+    if chosen.everything:
+        wanted = [*project.fabrics]
+        interfaces = [file for file in project.interfaces if file.interface is None or file.interface.enabled]
+    else:
+        found = [look_up(project, name) for name in dict.fromkeys(chosen.names)]
+        interfaces = [file for file in found if isinstance(file, InterfaceFile)]
+        wanted = [file for file in found if isinstance(file, FabricFile)]
+    ordered: list[FabricFile] = []
+
+    def visit(file: FabricFile) -> None:
+        if file in ordered:
+            return
+        # A broken fabric has problems instead of inputs; a circle is one of them.
+        for source in () if file.problems else project.inputs(file):
+            if isinstance(source, FabricFile) and source in wanted:
+                visit(source)
+        ordered.append(file)
+
+    for file in wanted:
+        visit(file)
+    return [*interfaces, *ordered]
+
+
+def look_up(project: Project, name: str) -> Entry:
+    """The interface or else the fabric called *name*."""
+    bare = name.rpartition("@")[0] or name
+    if any(bare in (file.name, name) or file.name == name for file in project.fabrics):
+        return project.fabric(name)
+    return project.interface(name)

@@ -1,0 +1,176 @@
+"""``rootsys show``: what is configured, and where each interface and fabric stands."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rootsys_dagster.cli.lag import unread_bytes
+from rootsys_dagster.cli.output import bytes_text, emit, table
+from rootsys_dagster.cli.run_options import RunOptions, open_driver
+from rootsys_dagster.cli.streams import position_text
+from rootsys_dagster.core.errors import RootsysError
+from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project
+from rootsys_dagster.log.commit import CommitLog, StreamId, find_logs
+from rootsys_dagster.log.followers import follower_states
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON line each, with everything.")
+@click.option("--state-root", type=click.Path(path_type=Path), help="Where commit logs are.")
+@click.option("--project", type=click.Path(path_type=Path), help="Project folder.")
+def show(name: str | None, as_json: bool, state_root: Path | None, project: Path | None) -> None:
+    """Where each interface and fabric stands; NAME shows one with everything that is known of it."""
+    loaded = load_project(project, state_root)
+    states = [state_of(file, loaded) for file in (*loaded.interfaces, *loaded.fabrics)]
+    states += unconfigured(loaded)
+    if name is not None:
+        states = [state for state in states if name in (state["name"], f"{state['name']}@{state['version']}")]
+        if not states:
+            # Says which names there are.
+            loaded.interface(name)
+    if as_json:
+        for state in states:
+            emit(state)
+    elif name is not None:
+        for state in states:
+            describe(state)
+    else:
+        overview(states, loaded)
+
+
+def state_of(file: InterfaceFile | FabricFile, project: Project) -> dict[str, Any]:
+    """One file and its commit log; an error that keeps either from being read is part of the answer."""
+    state: dict[str, Any] = {
+        "name": file.name,
+        "version": file.version,
+        "kind": "fabric" if isinstance(file, FabricFile) else file.interface.driver.kind if file.interface else "",
+        "file": str(file.path),
+        "asset": file.asset,
+        "problems": [str(problem) for problem in file.problems],
+    }
+    if file.model is None:
+        return state
+    log = CommitLog(project.state_root, StreamId(file.name, file.version))
+    state |= committed(log)
+    if isinstance(file, FabricFile):
+        state["inputs"] = list(file.fabric.inputs if file.fabric else ())
+        state["unmerged_commits"] = unmerged(file, project, state.get("position"))
+    elif file.interface is not None:
+        state["enabled"] = file.interface.enabled
+        state["input"] = file.interface.driver.input
+        try:
+            driver = open_driver(file.interface, RunOptions(), project.root, project.data_roots)
+            state["unread_bytes"] = unread_bytes(driver, state.get("position"))
+        except RootsysError as error:
+            state["lag_unknown"] = str(error)
+    return state
+
+
+def unmerged(file: FabricFile, project: Project, position: dict[str, Any] | None) -> int | None:
+    """Commits of the inputs that the fabric has not merged; None when it cannot be told."""
+    if file.problems:
+        return None
+    merged = (position or {}).get("inputs", {})
+    streams = [StreamId(source.name, source.version) for source in project.inputs(file)]
+    try:
+        return sum(CommitLog(project.state_root, stream).last_seq() - merged.get(str(stream), 0) for stream in streams)
+    except RootsysError:
+        return None
+
+
+def committed(log: CommitLog) -> dict[str, Any]:
+    """What the newest manifest says."""
+    try:
+        head = log.head()
+        followers = {name: state.seq for name, state in follower_states(log).items()}
+    except RootsysError as error:
+        return {"folder": str(log.folder), "damaged": str(error)}
+    if head is None:
+        return {"folder": str(log.folder), "seq": 0, "position": None}
+    return {
+        "folder": str(log.folder),
+        "seq": head.seq,
+        "committed_at": head.committed_at,
+        "position": head.end,
+        "records": head.totals.accepted,
+        "dead_letters": head.totals.dead_letters,
+        "duplicates": head.totals.duplicates,
+        "skipped": head.totals.skipped,
+        "reasons": head.totals.reasons,
+        "warnings": head.totals.warnings,
+        "followers": followers,
+    }
+
+
+def unconfigured(project: Project) -> list[dict[str, Any]]:
+    """Logs that no file of the project stands behind any more: their data is still there."""
+    known = {StreamId(file.name, file.version) for file in (*project.interfaces, *project.fabrics) if file.model}
+    return [
+        {"name": log.stream.name, "version": log.stream.version, "kind": "(no file)", "problems": [], **committed(log)}
+        for log in find_logs(project.state_root)
+        if log.stream not in known
+    ]
+
+
+def overview(states: list[dict[str, Any]], project: Project) -> None:
+    """A table."""
+    headings = ["NAME", "VERSION", "KIND", "COMMIT", "RECORDS", "DEAD LETTERS", "DUPLICATES", "LAG", "STATE"]
+    table(headings, [row(state) for state in states], right=[3, 4, 5, 6, 7])
+    click.echo(f"\nproject {project.root}, state root {project.state_root}")
+
+
+def row(state: dict[str, Any]) -> list[str]:
+    counts = [f"{state.get(name, 0):,}" for name in ("records", "dead_letters", "duplicates")]
+    return [
+        state["name"],
+        state["version"],
+        state["kind"],
+        str(state.get("seq", "")),
+        *counts,
+        lag(state),
+        condition(state),
+    ]
+
+
+def lag(state: dict[str, Any]) -> str:
+    """What is there and not committed: bytes of an input, commits of a fabric's inputs."""
+    if (behind := state.get("unmerged_commits")) is not None:
+        return f"{behind} commits"
+    return "" if (unread := state.get("unread_bytes")) is None else bytes_text(unread)
+
+
+def condition(state: dict[str, Any]) -> str:
+    """In a word or two."""
+    if state["problems"]:
+        return f"{len(state['problems'])} problem{'s' if len(state['problems']) > 1 else ''}, see rootsys check"
+    if "damaged" in state:
+        return "damaged, see rootsys verify"
+    if state.get("enabled") is False:
+        return "switched off"
+    if "lag_unknown" in state:
+        return "source not readable, see rootsys check"
+    behind = state.get("unread_bytes") or state.get("unmerged_commits")
+    return "not run yet" if not state.get("seq") else "new data" if behind else "up to date"
+
+
+def describe(state: dict[str, Any]) -> None:
+    """Everything about one, a member per line."""
+    click.echo(f"{state['name']} {state['version']}: {condition(state)}")
+    for key, value in state.items():
+        if key in ("name", "version") or value in (None, {}, []):
+            continue
+        if key == "position":
+            click.echo(f"  {key:14}{position_text(value)}")
+        elif isinstance(value, dict):
+            click.echo(f"  {key}")
+            for code, count in sorted(value.items(), key=lambda item: -item[1]):
+                click.echo(f"    {count:>12,}  {code}")
+        elif isinstance(value, list):
+            click.echo(f"  {key}")
+            for item in value:
+                click.echo(f"    {item}")
+        else:
+            text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+            click.echo(f"  {key.replace('_', ' '):14}{text}")
