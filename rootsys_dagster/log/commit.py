@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ def folder_name(text: str) -> str:
     return encoded
 
 
+@cache
+def tool_version() -> str:
+    """The version of this package; read from disk once, not in the middle of every commit."""
+    return version("rootsys-dagster")
+
+
 def utc_now() -> str:
     """The current time as RFC 3339 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -97,6 +104,8 @@ class CommitLog:
             names = os.listdir(self.folder / "log")
         except FileNotFoundError:
             return 0
+        except OSError as error:
+            raise LogDamagedError(f"{self.stream}: cannot list {self.folder / 'log'}: {error.strerror}") from error
         seqs = sorted(int(match[1]) for match in map(MANIFEST_NAME.match, names) if match)
         if seqs and seqs[-1] != len(seqs):
             missing = next(n for n in range(1, seqs[-1] + 1) if n not in set(seqs))
@@ -158,6 +167,9 @@ class CommitLog:
             for name in ("records", "dead_letters", "log"):
                 make_folder(self.folder / name, self.state_root)
         with exclusive_lock(self.folder / "lock", f"run {run_id} (process {os.getpid()})".encode()):
+            # A run that was killed right after its link left a name that is seen but that a power cut could still take.
+            with storage_errors(self.folder):
+                sync_folder(self.folder / "log")
             writer = LogWriter(self, run_id)
             try:
                 yield writer
@@ -230,7 +242,7 @@ class LogWriter:
             source_fingerprint=source_fingerprint,
             started_at=self._started_at,
             committed_at=utc_now(),
-            tool_version=version("rootsys-dagster"),
+            tool_version=tool_version(),
         )
         data = manifest_bytes(manifest)
         folder = self.log.folder / "log"

@@ -29,10 +29,11 @@ def collect(log: CommitLog, *, older_than_s: float = ORPHAN_AGE_S, dry_run: bool
     Raises:
         LogDamagedError: the manifests cannot be read; nothing is removed, since nothing is known to be one.
     """
-    named = {log.path(file) for manifest in log.manifests() for file in manifest.files}
     oldest = time.time() - older_than_s
     try:
         with exclusive_lock(log.folder / "lock", b"gc"):
+            # Read under the lock: a commit between the two would have its segments taken for orphans.
+            named = {log.path(file) for manifest in log.manifests() for file in manifest.files}
             found = [orphan for orphan in _orphans(log.folder, named) if orphan.stat().st_mtime <= oldest]
             removed = [Removed(path, _size(path)) for path in found]
             for orphan in () if dry_run else found:

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rootsys_dagster.core.errors import ConfigError, FencedError, PermanentError, TransientError
@@ -114,8 +114,10 @@ def exclusive_lock(path: Path, owner: bytes) -> Generator[None]:
         owner: written into the file so that the refusal can name who holds it.
     Raises:
         LockedError: another process holds it.
+        StorageError: the file cannot be made or locked.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with storage_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,8 +128,12 @@ def exclusive_lock(path: Path, owner: bytes) -> Generator[None]:
                 "run again when it is done",
                 code="LOG.LOCKED",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, owner, 0)
+        except OSError as error:
+            raise StorageError(path, error) from error
+        # Only a courtesy to whoever is refused: on a full disk gc must get in without it.
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, owner, 0)
         yield
     finally:
         os.close(descriptor)
@@ -140,7 +146,7 @@ def preflight(state_root: Path) -> None:
         ConfigError: the state root cannot be created or written, or its file system lacks one of the three.
     """
     try:
-        state_root.mkdir(parents=True, exist_ok=True)
+        make_folder(state_root, Path(state_root.anchor))
         mark = state_root / PREFLIGHT_MARK
         device = str(state_root.stat().st_dev).encode()
         if mark.is_file() and mark.read_bytes() == device:
