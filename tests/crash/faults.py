@@ -19,7 +19,7 @@ CHANGING = (
     "renameat,renameat2,unlink,unlinkat,rmdir,truncate,ftruncate,fallocate,copy_file_range,sendfile,chmod,fchmod"
 )
 LOCKING = "flock"
-CALL = re.compile(r"^(\d+) (\w+)\((.*)$")
+CALL = re.compile(r"^(\d+) +(\w+)\((.*)$")
 DESCRIPTOR = re.compile(r"^\d+<([^>]*)>")
 QUOTED = re.compile(r'"([^"]*)"')
 
