@@ -8,8 +8,9 @@ import click
 
 from rootsys_dagster.cli.output import emit, warn
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
+from rootsys_dagster.cli.streams import Entry, find_entry
 from rootsys_dagster.core.errors import InvalidFileError, Problem, RootsysError
-from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project, read_interface_file
+from rootsys_dagster.core.project import InterfaceFile, Project, load_project, read_interface_file
 from rootsys_dagster.core.project_file import read_fabric_file
 
 UNKNOWN_PLUGIN = "PLUGIN.UNKNOWN"
@@ -63,15 +64,11 @@ def is_path(target: str) -> bool:
     return "/" in target or target.endswith(".json")
 
 
-def named(project: Project, names: list[str]) -> list[InterfaceFile | FabricFile]:
+def named(project: Project, names: list[str]) -> list[Entry]:
     """The files of *names*; all of them when none is named."""
     if not names:
         return [*project.interfaces, *project.fabrics]
-    fabrics = {file.name for file in project.fabrics}
-    return [
-        project.fabric(name) if name in fabrics or name.rpartition("@")[0] in fabrics else project.interface(name)
-        for name in names
-    ]
+    return [find_entry(project, name) for name in names]
 
 
 def check_file(path: Path, checked: Checked) -> None:
@@ -80,7 +77,7 @@ def check_file(path: Path, checked: Checked) -> None:
     checked.add(path, read(path).problems)
 
 
-def check_entry(entry: InterfaceFile | FabricFile, project: Project, checked: Checked) -> None:
+def check_entry(entry: Entry, project: Project, checked: Checked) -> None:
     """A file of a project, and whether its source can be read now."""
     problems = list(entry.problems)
     if isinstance(entry, InterfaceFile) and entry.interface is not None and entry.interface.enabled:

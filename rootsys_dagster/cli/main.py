@@ -6,6 +6,7 @@ A command's module is imported when the command runs, so that ``rootsys --help``
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -31,6 +32,10 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
+class ReaderGone(Exception):
+    """Whoever read standard output has read enough. A broken pipe by another name, which click leaves alone."""
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and loads only the one that runs."""
 
@@ -42,6 +47,14 @@ class LazyGroup(click.Group):
             return None
         name = cmd_name.replace("-", "_")
         return getattr(import_module(f"rootsys_dagster.cli.{name}"), name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+        return result
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -78,14 +91,13 @@ def execute(arguments: Sequence[str]) -> int:
     """Run the command line *arguments* and return the exit code; only bugs raise."""
     try:
         code = cli.main(list(arguments), prog_name="rootsys", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("\ninterrupted; what was committed stays, running again continues from there", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
+    except ReaderGone:
         silence_stdout()
         return BROKEN_PIPE
     except RootsysError as error:

@@ -11,11 +11,10 @@ from rootsys_dagster.cli.output import note, report
 from rootsys_dagster.cli.run_file import pause
 from rootsys_dagster.cli.run_options import RunOptions
 from rootsys_dagster.cli.stop import Stop
+from rootsys_dagster.cli.streams import Entry, find_entry
 from rootsys_dagster.cli.summary import summarise
 from rootsys_dagster.core.errors import ConfigError, RootsysError
 from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project
-
-Entry = InterfaceFile | FabricFile
 
 
 @dataclass(slots=True)
@@ -91,7 +90,7 @@ def in_order(project: Project, chosen: RunOptions) -> list[Entry]:
         wanted = [*project.fabrics]
         interfaces = [file for file in project.interfaces if file.interface is None or file.interface.enabled]
     else:
-        found = [look_up(project, name) for name in dict.fromkeys(chosen.names)]
+        found = [find_entry(project, name) for name in dict.fromkeys(chosen.names)]
         interfaces = [file for file in found if isinstance(file, InterfaceFile)]
         wanted = [file for file in found if isinstance(file, FabricFile)]
     ordered: list[FabricFile] = []
@@ -108,11 +107,3 @@ def in_order(project: Project, chosen: RunOptions) -> list[Entry]:
     for file in wanted:
         visit(file)
     return [*interfaces, *ordered]
-
-
-def look_up(project: Project, name: str) -> Entry:
-    """The interface or else the fabric called *name*."""
-    bare = name.rpartition("@")[0] or name
-    if any(bare in (file.name, name) or file.name == name for file in project.fabrics):
-        return project.fabric(name)
-    return project.interface(name)

@@ -8,9 +8,9 @@ import click
 from rootsys_dagster.cli.lag import unread_bytes
 from rootsys_dagster.cli.output import bytes_text, emit, table
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
-from rootsys_dagster.cli.streams import position_text
+from rootsys_dagster.cli.streams import Entry, find_entry, position_text
 from rootsys_dagster.core.errors import RootsysError
-from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project
+from rootsys_dagster.core.project import FabricFile, Project, load_project
 from rootsys_dagster.log.commit import CommitLog, StreamId, find_logs
 from rootsys_dagster.log.followers import follower_states
 
@@ -29,7 +29,7 @@ def show(name: str | None, as_json: bool, state_root: Path | None, project: Path
         states = [state for state in states if name in (state["name"], f"{state['name']}@{state['version']}")]
         if not states:
             # Says which names there are.
-            loaded.interface(name)
+            find_entry(loaded, name)
     if as_json:
         for state in states:
             emit(state)
@@ -40,7 +40,7 @@ def show(name: str | None, as_json: bool, state_root: Path | None, project: Path
         overview(states, loaded)
 
 
-def state_of(file: InterfaceFile | FabricFile, project: Project) -> dict[str, Any]:
+def state_of(file: Entry, project: Project) -> dict[str, Any]:
     """One file and its commit log; an error that keeps either from being read is part of the answer."""
     state: dict[str, Any] = {
         "name": file.name,

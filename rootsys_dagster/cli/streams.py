@@ -5,11 +5,28 @@ from pathlib import Path
 
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.position import Position
-from rootsys_dagster.core.project import load_project
+from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project
 from rootsys_dagster.core.spelling import did_you_mean, shown
 from rootsys_dagster.log.commit import CommitLog, StreamId, find_logs
 
 POSITION_WIDTH = 160
+Entry = InterfaceFile | FabricFile
+
+
+def find_entry(project: Project, reference: str) -> Entry:
+    """The interface or fabric file that ``name`` or ``name@version`` means.
+
+    Raises:
+        ConfigError: there is none, or there are several versions and none was asked for.
+    """
+    bare = reference.rpartition("@")[0]
+    if any(file.name in (reference, bare) for file in project.interfaces):
+        return project.interface(reference)
+    if any(file.name in (reference, bare) for file in project.fabrics):
+        return project.fabric(reference)
+    names = (file.name for file in (*project.interfaces, *project.fabrics))
+    hint = did_you_mean(reference, names) or "; see 'rootsys show' for the names there are"
+    raise ConfigError(f"no interface or fabric is called {shown(reference)}{hint}", code="PROJECT.NAME_UNKNOWN")
 
 
 def find_log(name: str, state_root: Path | None, project: Path | None = None) -> CommitLog:
