@@ -274,8 +274,8 @@ class Normaliser:
             first = verdict.errors[0]
             raise BlockedError(
                 f"{self._interface.name}: {batch.locators.locator} at {position.decode()}: {first.code}"
-                f"{' at ' + first.path if first.path else ''}: {first.message}; on_fail is block, so nothing of the open "
-                'commit was published: mend the source, or set on_fail to "quarantine"',
+                f"{' at ' + first.path if first.path else ''}: {first.message}; on_fail is block, so nothing of the "
+                'open commit was published: mend the source, or set on_fail to "quarantine"',
                 code="LINE.BLOCKED",
             )
         if on_fail == "skip":
@@ -339,7 +339,7 @@ def _plain_id(row: tuple[Any, ...]) -> bytes | None:
         raw = bytes(value)
         if raw[:1] == b'"' and b"\\" not in raw:
             parts.append(raw[1:-1])
-        elif raw.isdigit() and len(raw) <= SAFE_INTEGER_DIGITS:
+        elif (raw.isdigit() and len(raw) <= SAFE_INTEGER_DIGITS) or raw in (b"true", b"false"):
             parts.append(raw)
         else:
             return None
@@ -350,8 +350,17 @@ def _canonical_hash(unit: bytes) -> bytes | None:
     """The hash id of a unit, None when only the exact path can tell."""
     try:
         data = orjson.dumps(orjson.loads(unit), option=orjson.OPT_SORT_KEYS)
-        if b"e+" in data or b"-0" in unit:
-            # These two are written differently by the reference.
+        # The reference writes these two differently: exponents without a plus, and minus zero as -0.0.
+        if (
+            b"e+" in data
+            or unit[:2] == b"-0"
+            or b":-0" in unit
+            or b",-0" in unit
+            or b" -0" in unit
+            or b"[-0" in unit
+            or b"\t-0" in unit
+            or b"\r-0" in unit
+        ):
             data = canonical(parse(unit))
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, NotJsonError):
         # It reads 1,024 levels and writes 254; a lone surrogate or 1e400 it does not read at all.
