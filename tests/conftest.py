@@ -1,17 +1,24 @@
 """A project folder that a test fills, runs and reads back without the product's own readers."""
 
 import json
+import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 import rootsys_dagster.drivers  # noqa: F401  (registers the drivers)
 from rootsys_dagster.core.project import Project, load_project
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.pipeline.run import RunReport, run_interface
+
+# The same examples on every machine in `make test`; HYPOTHESIS_PROFILE=long looks for new ones.
+settings.register_profile("short", deadline=None, max_examples=100, derandomize=True)
+settings.register_profile("long", deadline=None, max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 Lines = Iterable[bytes | dict[str, Any]]
 

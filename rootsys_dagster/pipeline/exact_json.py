@@ -95,10 +95,10 @@ def number_text(lexeme: str) -> str:
     ``1.0`` stays ``1.0``, ``1.10`` is ``1.1``, 1e16 is ``1e16``, 1e-7 is ``1e-7``, 0.00001 is ``0.00001``, ``-0`` is
     ``-0.0``. A number beyond the doubles, which the reference refuses, keeps its lexeme.
     """
-    if lexeme.lstrip("-").isdigit() and lexeme != "-0":
-        # Longer lexemes are beyond 64 bits for sure, and int() would refuse above 4,300 digits.
-        if len(lexeme) <= 20 and INT_MIN <= int(lexeme) <= INT_MAX:
-            return lexeme
+    is_whole = lexeme.lstrip("-").isdigit() and lexeme != "-0"
+    # Lexemes above 20 characters are beyond 64 bits for sure, and int() would refuse above 4,300 digits.
+    if is_whole and len(lexeme) <= 20 and INT_MIN <= int(lexeme) <= INT_MAX:
+        return lexeme
     value = float(lexeme)
     if value in (float("inf"), float("-inf")):
         return lexeme

@@ -5,6 +5,7 @@ and 1.6.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ from rootsys_dagster.core.pointer import MISSING, resolve, tokens
 from rootsys_dagster.core.ports import Oversized, PayloadKind
 from rootsys_dagster.core.record import Message
 from rootsys_dagster.pipeline.exact_json import NotJsonError, canonical, id_text, parse
+
+# Unicode's White_Space in UTF-8; str.strip would take U+001C to U+001F too.
+BLANK = re.compile(
+    rb"(?:[\t-\r ]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)*+"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class Validator:
             return _rejected(Message("RECORD_TOO_LARGE", "/payload", text), _raw_kind(unit))
         if kind == "binary":
             return self._opaque(unit, kind)
-        if _is_blank(unit):
+        if BLANK.fullmatch(unit):
             return None
         if kind == "text":
             return self._text(unit)
@@ -116,13 +122,6 @@ def _rejected(error: Message, kind: PayloadKind) -> Verdict:
 def _exists(document: Any, path: tuple[str, ...]) -> bool:
     value = resolve(document, path)
     return value is not MISSING and value is not None
-
-
-def _is_blank(unit: bytes) -> bool:
-    if not unit.strip():
-        return True
-    # Rare: spaces beyond ASCII count too, but only in a short line is it worth a look.
-    return len(unit) < 256 and not unit.isascii() and not unit.decode(errors="replace").strip()
 
 
 def _raw_kind(unit: bytes) -> PayloadKind:
