@@ -26,7 +26,7 @@ NEWLINE = 10
 class LineBlock(NamedTuple):
     """Whole lines, and the position after each newline in them."""
 
-    data: memoryview
+    data: bytes
     ends: npt.NDArray[np.intp]
 
 
@@ -59,13 +59,13 @@ def damaged(path: Path, what: str) -> LogDamagedError:
 
 def line_blocks(blocks: Iterable[bytes]) -> Iterator[LineBlock]:
     """*blocks* cut after their last newlines; a last line without one gets it."""
-    begun: list[bytes] = []
+    begun: list[bytes | memoryview] = []
     for block in blocks:
         end = block.rfind(b"\n") + 1
         if not end:
             begun.append(block)
             continue
-        begun.append(block[:end])
+        begun.append(memoryview(block)[:end])
         yield _line_block(b"".join(begun))
         begun = [block[end:]] if end < len(block) else []
     if begun:
@@ -73,7 +73,7 @@ def line_blocks(blocks: Iterable[bytes]) -> Iterator[LineBlock]:
 
 
 def _line_block(data: bytes) -> LineBlock:
-    return LineBlock(memoryview(data), np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE) + 1)
+    return LineBlock(data, np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE) + 1)
 
 
 def ahead(blocks: Iterator[bytes], depth: int = AHEAD) -> Generator[bytes, None, None]:
@@ -97,6 +97,7 @@ def split_block(block: LineBlock, keep: Mask) -> tuple[bytes, bytes]:
     """
     turns = np.flatnonzero(keep[1:] != keep[:-1])
     cuts = [0, *block.ends[turns].tolist(), len(block.data)]
-    pieces = [block.data[begin:end] for begin, end in pairwise(cuts)]
+    data = memoryview(block.data)
+    pieces = [data[begin:end] for begin, end in pairwise(cuts)]
     even, odd = b"".join(pieces[::2]), b"".join(pieces[1::2])
     return (even, odd) if keep[0] else (odd, even)

@@ -70,28 +70,28 @@ def block_keys(block: LineBlock) -> tuple[bytes, Mask]:
     Raises:
         BadLineError: a line is neither a record nor blank.
     """
-    data = bytes(block.data)
     try:
-        records = _plain_records(data, block)
+        records = _plain_records(block)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         records = None
     if records is not None:
         return _keys(records), np.ones(len(records), np.bool_)
-    found = [_one_record(number, line) for number, line in enumerate(data.split(b"\n")[:-1], 1)]
+    found = [_one_record(number, line) for number, line in enumerate(block.data.split(b"\n")[:-1], 1)]
     return _keys([record for record in found if record]), np.array([record is not None for record in found], np.bool_)
 
 
-def _plain_records(data: bytes, block: LineBlock) -> list[RecordLine] | None:
+def _plain_records(block: LineBlock) -> list[RecordLine] | None:
     """All records of a block in which each line is exactly one object, None when that is not certain."""
+    data, ends = block
     characters = np.frombuffer(data, np.uint8)
     # Inside a document no newline stands between } and {: all that do are the ends of documents.
-    if data[0] != OPEN or (characters[block.ends - 2] != CLOSE).any() or (characters[block.ends[:-1]] != OPEN).any():
+    if data[0] != OPEN or (characters[ends - 2] != CLOSE).any() or (characters[ends[:-1]] != OPEN).any():
         return None
     # The decoder does not look at the UTF-8 of what it skips.
     if not data.isascii():
         data.decode()
     records = _decoder.decode_lines(data)
-    return records if len(records) == len(block.ends) else None
+    return records if len(records) == len(ends) else None
 
 
 def _one_record(number: int, line: bytes) -> RecordLine | None:
