@@ -7,7 +7,7 @@ import dagster as dg
 from rootsys_dagster.core.contract import load_registry
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import InterfaceFile, Project
-from rootsys_dagster.defs.metadata import reject_ratio, summed, totals
+from rootsys_dagster.defs.metadata import reject_ratio, summed
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest, SegmentFile
 
@@ -67,7 +67,8 @@ def dead_letter_budget(
         if ratio > budget.max_reject_ratio:
             exceeded.append(f"reject ratio {ratio:.4f} is above max_reject_ratio {budget.max_reject_ratio}")
     if budget is not None and budget.max_open is not None:
-        metadata |= {"open": totals(log).dead_letters, "max_open": budget.max_open}
+        head = log.head()
+        metadata |= {"open": head.totals.dead_letters if head else 0, "max_open": budget.max_open}
         if metadata["open"] > budget.max_open:
             exceeded.append(f"{metadata['open']} dead letters are above max_open {budget.max_open}")
     return dg.AssetCheckResult(

@@ -1,13 +1,13 @@
 """Jobs by name for CI and the command line: one per interface, one per fabric, and ``all``."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from keyword import iskeyword
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.definitions.utils import is_valid_name
 
-from rootsys_dagster.defs.pairs import AssetPair
+from rootsys_dagster.defs.pairs import LINE, PREFIX, AssetPair
 
 ALL = "all"
 INTERFACE_TAG = "rootsys/interface"
@@ -24,29 +24,35 @@ def jobs(pairs: Sequence[AssetPair], job_per_interface: bool | None = None) -> l
     if not pairs:
         return []
     keys = [key for pair in pairs for key in pair.keys.values()]
-    found = [
-        dg.define_asset_job(ALL, dg.AssetSelection.assets(*keys), description="Every interface, then every fabric")
-    ]
+    everything = dg.AssetSelection.assets(*keys)
+    found = [dg.define_asset_job(ALL, everything, description="Every interface, then every fabric")]
     if job_per_interface if job_per_interface is not None else len(pairs) <= MAX_JOBS:
-        found += [
-            dg.define_asset_job(
-                job_name(pair),
-                dg.AssetSelection.assets(*pair.keys.values()),
-                description=f"{pair.stream} from source to commit",
-                tags=run_tags(pair),
-            )
-            for pair in pairs
-        ]
+        names: set[str] = set()
+        for pair in pairs:
+            name = job_name(pair, names)
+            names.add(name)
+            selection = dg.AssetSelection.assets(*pair.keys.values())
+            description = f"{pair.stream} from source to commit"
+            found.append(dg.define_asset_job(name, selection, description=description, tags=run_tags(pair)))
     return found
 
 
-def job_name(pair: AssetPair) -> str:
-    """The name of the asset, or one like it where Dagster or we keep the word: an interface may be called ``input``."""
+def job_name(pair: AssetPair, names: Collection[str]) -> str:
+    """The name of the asset, or one like it where that is taken: an interface may be called ``input`` or ``all``."""
     name = pair.keys["records"].path[-1]
-    taken = name == ALL or name.startswith("__") or iskeyword(name) or not is_valid_name(name)
-    return f"{name}_interface" if taken else name
+    if _is_reserved(name):
+        name = f"interface_{name}_job"
+    while name in names:
+        name += "_job"
+    return name
 
 
 def run_tags(pair: AssetPair) -> dict[str, str]:
     """By which the run queue keeps two runs of one interface apart."""
     return {INTERFACE_TAG: pair.keys["records"].to_user_string()}
+
+
+def _is_reserved(name: str) -> bool:
+    """Whether Dagster keeps the word, or one of our nodes has it: node and job names share one space."""
+    ours = name == ALL or name.endswith(LINE) or name.startswith(PREFIX)
+    return ours or name.startswith("__") or iskeyword(name) or not is_valid_name(name)

@@ -52,11 +52,6 @@ def summed(commits: Sequence[Manifest]) -> Counts:
     return counts
 
 
-def totals(log: CommitLog) -> Counts:
-    """The counts of the whole log."""
-    return summed(list(log.manifests()))
-
-
 def outcome(counts: Counts, role: Role) -> int:
     """How many units of *counts* an asset of this role shows."""
     return {"records": counts.accepted, "dead_letters": counts.dead_letters, "duplicates": counts.duplicates}[role]
@@ -86,7 +81,7 @@ def describe(log: CommitLog, role: Role, commits: Sequence[Manifest]) -> dict[st
     if newest is None:
         return metadata
     metadata |= {
-        "dagster/row_count": show.int(outcome(totals(log), role)),
+        "dagster/row_count": show.int(outcome(newest.totals, role)),
         "seq": show.int(newest.seq),
         "position": _position(newest.end),
         "manifest_sha256": show.text(log.manifest_sha256(newest.seq)),

@@ -4,7 +4,7 @@ The commit log is the authority. An event counts as heard only when it names the
 so an event typed into the UI heals nothing and hides nothing, and telling twice is harmless.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -17,6 +17,7 @@ from rootsys_dagster.defs.pairs import AssetPair, Role
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest
 
+PAGE_EVENTS = 200
 MAX_EVENTS = 100
 """Of one asset in one pass: beyond that, older commits are told of together (a new instance beside an old log)."""
 
@@ -44,8 +45,8 @@ def mirror_pair(
     Args:
         roles: only these assets of the pair.
         but_run_id: the run that calls, which tells of its own commits itself.
-        thorough: look for gaps in the whole history, not only whether the newest commit is known. A gap opens when a
-            run is deleted in the UI.
+        thorough: read the whole history of the assets and fill gaps in it, as deleting a run in the UI leaves them;
+            otherwise only what follows the newest commit that was heard of.
     """
     log = pair.log(project)
     head = log.last_seq()
@@ -56,13 +57,10 @@ def mirror_pair(
     told: list[Told] = []
     for role, key in keys.items():
         event = newest.get(key)
-        tags = (event.asset_materialization.tags if event and event.asset_materialization else None) or {}
-        knows_head = head in _heard(log, head, tags)
+        knows_head = head in _proven(log, head, event.asset_materialization if event else None)
         if knows_head and not thorough:
             continue
-        heard = {
-            seq for tags in instance.event_log_storage.get_event_tags_for_asset(key) for seq in _heard(log, head, tags)
-        }
+        heard = _heard(log, head, key, instance, thorough)
         missing = [seq for seq in range(1, head + 1) if seq not in heard]
         if not missing and not knows_head:
             # Everything was told, but something else was said after it: the last word is the commit's.
@@ -70,6 +68,21 @@ def mirror_pair(
         commits = [commit for commit in map(log.manifest, missing) if commit.run_id != but_run_id]
         told += [_tell(log, role, key, group, instance) for group in _groups(commits)]
     return told
+
+
+def _heard(log: CommitLog, head: int, key: dg.AssetKey, instance: dg.DagsterInstance, thorough: bool) -> set[int]:
+    """The commits that events of *key* prove to tell of, newest event first."""
+    heard: set[int] = set()
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(key, limit=PAGE_EVENTS, cursor=cursor)
+        for record in page.records:
+            heard.update(_proven(log, head, record.asset_materialization))
+        if not thorough and heard:
+            return heard | set(range(1, max(heard)))
+        if not page.has_more or len(heard) == head:
+            return heard
+        cursor = page.cursor
 
 
 def _groups(commits: Sequence[Manifest]) -> list[list[Manifest]]:
@@ -97,8 +110,9 @@ def _tell(
     return told
 
 
-def _heard(log: CommitLog, head: int, tags: Mapping[str, str]) -> range:
-    """The commits that an event with these tags tells of; empty when it does not prove that it means this log."""
+def _proven(log: CommitLog, head: int, event: dg.AssetMaterialization | None) -> range:
+    """The commits that *event* tells of; empty when it does not prove that it means this log."""
+    tags = (event.tags if event else None) or {}
     try:
         first, last, proof = int(tags[FIRST_SEQ]), int(tags[SEQ]), tags[MANIFEST]
     except (KeyError, ValueError):

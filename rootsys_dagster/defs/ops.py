@@ -9,7 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-import rootsys_dagster.drivers  # noqa: F401  (registers the drivers)
+import rootsys_dagster.drivers
+import rootsys_dagster.sinks  # noqa: F401  (both register what interface files name)
 from rootsys_dagster.core.errors import FencedError
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import DRIVERS
@@ -17,15 +18,13 @@ from rootsys_dagster.defs import checks
 from rootsys_dagster.defs.errors import told_to_dagster
 from rootsys_dagster.defs.metadata import commit_tags, data_version, describe, summed
 from rootsys_dagster.defs.mirror import mirror_pair
-from rootsys_dagster.defs.pairs import AssetPair, Role, pair_of
+from rootsys_dagster.defs.pairs import PREFIX, AssetPair, Role, pair_of
 from rootsys_dagster.defs.resources import Execute, driver_key
 from rootsys_dagster.log.manifest import Manifest
-from rootsys_dagster.pipeline.fetch import read_spool, spool_batches
-from rootsys_dagster.pipeline.publish import catch_up
+from rootsys_dagster.log.spool import SpoolDamagedError
+from rootsys_dagster.pipeline.fetch import Spooled, drop_spool, fetch_to_spool, read_spool
+from rootsys_dagster.pipeline.publish import publish as catch_up
 from rootsys_dagster.pipeline.run import Line, RunReport, open_line
-
-PREFIX = "rootsys_"
-"""Of op names: an interface may be called ``validate``, and Dagster wants every node name once."""
 
 # Later steps first: what is spooled is committed before the next interface fetches.
 FIRST, SECOND, THIRD = ({"dagster/priority": str(n)} for n in (0, 1, 2))
@@ -63,17 +62,16 @@ FETCH_OPS = {kind: fetch_op(kind) for kind in DRIVERS.kinds()}
 )
 def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str, Any]:
     project, entry, pair = _surroundings(context)
-    base_seq = spool["base_seq"]
     with told_to_dagster():
         line = open_line(entry, project)
         try:
             report = _execute(context, line, spool)
-        except FencedError as error:
-            # What was fetched overlaps with what the other run committed, so it is fetched again from there.
+        except (FencedError, SpoolDamagedError) as error:
+            # What was fetched overlaps with what another run committed, or is lost: the source still has it.
             context.log.warning(f"{error}; fetching again")
             report = _execute(context, line, _fetch(line, context.run_id))
         # From the log and not from the report: an earlier try of this step may have committed before it failed.
-        commits = [commit for commit in line.log.manifests(after=base_seq) if commit.run_id == context.run_id]
+        commits = [one for one in line.log.manifests(after=spool["base_seq"]) if one.run_id == context.run_id]
     counts = summed(commits)
     context.log.info(
         f"{pair.stream}: {counts.accepted} records, {counts.dead_letters} dead letters in {len(commits)} commits"
@@ -93,7 +91,9 @@ def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str,
 def emit_dead_letters(context: dg.OpExecutionContext, commit: dict[str, Any]):
     project, entry, pair = _surroundings(context)
     with told_to_dagster():
-        catch_up(project, entry)
+        for follower in catch_up(entry, project):
+            if follower.error is not None:
+                raise follower.error
         commits = _commits(pair, project, commit)
         key = pair.keys["dead_letters"]
         budget = checks.dead_letter_budget(pair.log(project), entry, commits, key)
@@ -137,7 +137,7 @@ def materialized(
 ) -> dg.MaterializeResult:
     """The event of one asset at the end of a run; what the mirror has to tell comes first, so the newest stays last."""
     log = pair.log(project)
-    mirror_pair(pair, project, context.instance, roles=[role], but_run_id=context.run_id)
+    mirror_pair(pair, project, context.instance, roles=[role], but_run_id=context.run_id, thorough=False)
     last = commits[-1].seq if commits else log.last_seq()
     return dg.MaterializeResult(
         asset_key=pair.keys[role],
@@ -149,15 +149,16 @@ def materialized(
 
 
 def _fetch(line: Line, run_id: str) -> dict[str, Any]:
-    head = line.log.head()
-    fetched_from = head.end if head else None
-    spool = spool_batches(line.driver, fetched_from, line.log.folder / "spool" / run_id)
-    return {"base_seq": head.seq if head else 0, "fetched_from": fetched_from, "spool": spool}
+    base_seq = line.log.last_seq()
+    return {"base_seq": base_seq, "spool": fetch_to_spool(line, run_id).to_json()}
 
 
 def _execute(context: dg.OpExecutionContext, line: Line, fetched: dict[str, Any]) -> RunReport:
     execute: Execute = context.resources.execute
-    return execute(line, read_spool(fetched["spool"]), fetched["fetched_from"], run_id=context.run_id)
+    spooled = Spooled(**fetched["spool"])
+    report = execute(line, read_spool(spooled), spooled.start, run_id=context.run_id)
+    drop_spool(spooled)
+    return report
 
 
 def _surroundings(context: dg.OpExecutionContext) -> tuple[Project, InterfaceFile, AssetPair]:

@@ -18,6 +18,8 @@ NAME = "rootsys/name"
 VERSION = "rootsys/version"
 ROLE = "rootsys/role"
 LINE = "__line"
+"""Ends the names of what runs, and ``rootsys_`` begins the names of shared ops: node and job names share one space."""
+PREFIX = "rootsys_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class AssetPair:
     """The assets of one interface (records, dead letters) or of one fabric (records, duplicates)."""
 
     node: str
-    """The name of what runs; never that of the job ``mes``, because Dagster wants every node and job name once."""
+    """The name of what runs, ``mes__line``."""
     stream: StreamId
     keys: Mapping[Role, dg.AssetKey]
 

@@ -1,0 +1,170 @@
+"""Real servers for tests: each on a free port of this machine, stopped again by process id."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+POSTGRES_USER = "postgres"
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_for(what: str, probe: Callable[[], T | None], timeout_s: float = 60.0) -> T:
+    """Ask *probe* again and again until it answers; the wait is bounded and says what it waited for."""
+    deadline = time.monotonic() + timeout_s
+    while (answer := probe()) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout_s} s")
+        time.sleep(0.1)
+    return answer
+
+
+@contextmanager
+def running(
+    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server for the length of the block, in a process group of its own that ends with it."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        for sign, wait_s in ((signal.SIGINT, 10), (signal.SIGKILL, 10)):
+            if process.poll() is None:
+                os.killpg(process.pid, sign)
+                try:
+                    process.wait(wait_s)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A PostgreSQL of its own with an empty database; yields its URL. It refuses to run as root."""
+    tools = _postgres_tools()
+    data, port = folder / "data", free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    as_user: list[str] = []
+    if os.geteuid() == 0:
+        as_user = ["runuser", "-u", POSTGRES_USER, "--"]
+        shutil.chown(folder, POSTGRES_USER)
+        for above in folder.parents:
+            # pytest makes its folders for the owner only; the server has to pass through, not to read.
+            if not above.stat().st_mode & 0o001:
+                above.chmod(above.stat().st_mode | 0o001)
+    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off -c wal_level=logical"
+    start = ["-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start"]
+    try:
+        _run([*as_user, str(tools / "initdb"), "-D", str(data), "-U", "app", "-A", "trust", "-E", "UTF8"], folder)
+        _run([*as_user, str(tools / "pg_ctl"), *start], folder)
+        _run([*as_user, str(tools / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "app", "ops"], folder)
+        yield f"postgresql://app@127.0.0.1:{port}/ops"
+    finally:
+        subprocess.run(
+            [*as_user, str(tools / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"],
+            cwd=folder,
+            capture_output=True,
+            check=False,
+        )
+
+
+def dagster_env(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a Dagster command for the project in *home*: nothing of the surrounding session gets in."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER_", "ROOTSYS_"))}
+    return kept | {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONUNBUFFERED": "1"} | more
+
+
+def dagster_home(home: Path) -> None:
+    """Make the project in *home* a Dagster home, with the settings that the product ships."""
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(REPOSITORY / name, home / name)
+
+
+def dagster(home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """One ``dagster`` command in the project in *home*; its result, whatever that is."""
+    return subprocess.run(
+        [sys.executable, "-m", "dagster", *arguments],
+        cwd=home,
+        env=dagster_env(home, **env),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+class Webserver:
+    """Dagster's UI server, asked as the browser asks it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data that a GraphQL query returns."""
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]
+
+
+@contextmanager
+def dagster_servers(home: Path, **env: str) -> Iterator[Webserver]:
+    """A real webserver and a real daemon for the project in *home*."""
+    port = free_port()
+    arguments = ["-w", str(home / "workspace.yaml")]
+    web = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *arguments]
+    daemon = [sys.executable, "-m", "dagster._daemon", "run", *arguments]
+    environment = dagster_env(home, **env)
+    server = Webserver(f"http://127.0.0.1:{port}")
+    with (
+        running(web, cwd=home, env=environment, log=home / "webserver.log") as process,
+        running(daemon, cwd=home, env=environment, log=home / "daemon.log"),
+    ):
+
+        def answers() -> bool | None:
+            assert process.poll() is None, (home / "webserver.log").read_text()
+            try:
+                return bool(server.ask("{ version }"))
+            except OSError:
+                return None
+
+        wait_for("the webserver", answers)
+        yield server
+
+
+def _postgres_tools() -> Path:
+    found = shutil.which("initdb")
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    if found is None and not folders:
+        raise FileNotFoundError("PostgreSQL is not installed: apt-get install postgresql")
+    return Path(found).parent if found else folders[0]
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stderr.decode()
