@@ -247,10 +247,10 @@ class LogWriter:
         data = manifest_bytes(manifest)
         folder = self.log.folder / "log"
         temporary = folder / f".{manifest.seq:08d}-{self._suffix}.tmp"
-        # From here on an interruption may come when the link is made already: only gc may remove these segments now.
-        self._segments.clear()
         with storage_errors(folder):
             write_durable(temporary, data)
+            # From here on an interruption may come when the link is made already: only gc may remove these segments now.
+            self._segments.clear()
             try:
                 publish(temporary, folder / f"{manifest.seq:08d}.json")
             except FencedError:
