@@ -17,9 +17,14 @@ class Line:
     fate: Fate
 
 
-def make_line(number: int, random: Random) -> Line:
-    """Line *number*, unlike every other: nine of ten are records, the others fail in each way there is."""
-    text = {"id": f"L{number:07d}", "n": number * 1.0, "note": 'ä\\ "' * random.randrange(1, 40)}
+def make_line(number: int, random: Random, repeats: float) -> Line:
+    """Line *number*, unlike every other: nine of ten are records, the others fail in each way there is.
+
+    Args:
+        repeats: how often, 0 to 1, its id is that of an earlier line.
+    """
+    id_number = random.randrange(number) if number and random.random() < repeats else number
+    text = {"id": f"L{id_number:07d}", "n": number * 1.0, "note": 'ä\\ "' * random.randrange(1, 40)}
     raw = json.dumps(text, ensure_ascii=random.random() < 0.5, separators=random.choice([(",", ":"), (", ", ": ")]))
     match random.randrange(60):
         case 0:
@@ -48,6 +53,7 @@ class Source:
     seed: int = 1
     members: dict[str, Any] = field(default_factory=dict[str, Any])
     """Further members of the interface file; a commit is made after every batch unless they say otherwise."""
+    repeats: float = 0
     lines: list[Line] = field(default_factory=list[Line])
 
     def __post_init__(self) -> None:
@@ -79,7 +85,7 @@ class Source:
         """Append about *size* bytes of lines; *torn* leaves the last one for the next call to end."""
         data = bytearray(self._rest)
         while len(data) < size:
-            line = make_line(len(self.lines), self._random)
+            line = make_line(len(self.lines), self._random, self.repeats)
             self.lines.append(line)
             data += line.raw + b"\n"
         cut = len(data) - self._random.randrange(1, len(self.lines[-1].raw) + 2) if torn else len(data)

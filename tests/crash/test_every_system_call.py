@@ -1,16 +1,17 @@
 """Kill at every system call that changes the state root, and let every one of them fail."""
 
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+import re
 from pathlib import Path
 
 import pytest
 
-from crash.faults import CHANGING, LOCKING, Call, strike, trace
+from crash.faults import CHANGING, LOCKING
 from crash.oracle import check, check_complete
-from crash.pool import Child, Outcome, Pool
+from crash.pool import NAMED_ERROR, Outcome, Pool
+from crash.runs import Runs, around_commits, killed
 from crash.source import Source
 
+STATE = Path(".rootsys/mes/v1")
 ERRORS = {
     "write": ("ENOSPC", "EIO", "EDQUOT"),
     "pwrite64": ("ENOSPC", "EIO", "EDQUOT"),
@@ -24,89 +25,46 @@ ERRORS = {
     "rename": ("ENOSPC", "EIO"),
     "unlink": ("EIO", "EACCES"),
     "flock": ("EIO", "ENOLCK"),
+    "read": ("EIO",),
+    "pread64": ("EIO",),
 }
 NAMED = {"STATE.WRITE_FAILED", "STATE.UNUSABLE", "LOG.DAMAGED"}
+CODE = re.compile(r"\[[A-Z]+[A-Z_.]+\]")
 FORMS = [
     pytest.param(True, id="short"),
     pytest.param(False, id="all", marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
 ]
+BEFORE = [pytest.param(False, id="first run"), pytest.param(True, id="later run")]
 
 
-class Runs:
-    """The same run again and again, each in a state root of its own and with the same system calls."""
-
-    def __init__(self, source: Source, pool: Pool, *, continued: bool) -> None:
-        self.source = source
-        self.pool = pool
-        self.count = 0
-        self.template = source.root / "template"
-        source.grow(40_000)
-        if continued:
-            pool.run("run", source.root, state_root=self.template).require_success()
-        source.grow(60_000)
-
-    def start(self) -> tuple[Child, Path]:
-        """A run that waits for its fault, and its state root."""
-        self.count += 1
-        state_root = self.source.root / f"state-{self.count}"
-        if self.template.exists():
-            shutil.copytree(self.template, state_root)
-        return self.pool.start("run", self.source.root, state_root=state_root, fixed_names=True, wait=True), state_root
-
-    def calls(self, names: str) -> list[Call]:
-        """Every such call on anything below the state root in an undisturbed run."""
-        child, state_root = self.start()
-        calls = trace(child, state_root, names)
-        assert sum(call.name == "link" and "log/" in call.path for call in calls) == (
-            1 if self.template.exists() else 2
-        )
-        return calls
-
-    def strike(self, call: Call, fault: str) -> Iterator[Outcome]:
-        """Run into *fault*, judge what is left, then finish undisturbed and judge again."""
-        child, state_root = self.start()
-        struck = strike(child, state_root, call, fault)
-        assert struck.fired, f"the fault did not happen: {struck.outcome}"
-        folder = state_root / "mes" / "v1"
-        check(folder, self.source.lines)
-        yield struck.outcome
-        self.pool.run("run", self.source.root, state_root=state_root).require_success()
-        check_complete(folder, self.source.lines)
-        shutil.rmtree(state_root)
+def two_commits(source: Source, pool: Pool, *, continued: bool, do: str = "run") -> Runs:
+    """Runs of two commits into a new state root, or of one into a log that begins already."""
+    source.grow(40_000)
+    if continued:
+        pool.run("run", source.root).require_success()
+    source.grow(60_000)
+    return Runs(
+        pool,
+        source.root,
+        do,
+        check=lambda root: check(root / STATE, source.lines),
+        check_complete=lambda root: check_complete(root / STATE, source.lines),
+    )
 
 
-def judge(runs: Runs, aims: Iterable[tuple[Call, str]], verdict: Callable[[Outcome], str | None]) -> None:
-    """Strike at each aim; report every one after which a promise is broken, not only the first."""
-    broken: list[str] = []
-    for call, fault in aims:
-        try:
-            for outcome in runs.strike(call, fault):
-                if problem := verdict(outcome):
-                    broken.append(f"{fault} at {call}: {problem}")
-        except AssertionError as error:
-            broken.append(f"{fault} at {call}: {error}")
-    assert not broken, f"{len(broken)} broken:\n" + "\n".join(broken)
-
-
-def around_commits(calls: list[Call], every: int) -> list[Call]:
-    """Each link of a manifest with the three calls before it and after it, and of the others one in *every*."""
-    links = [n for n, call in enumerate(calls) if call.name == "link" and "log/" in call.path]
-    near = {n for link in links for n in range(link - 3, link + 4)}
-    return [call for n, call in enumerate(calls) if n in near or n % every == 0]
-
-
-@pytest.mark.parametrize("continued", [False, True], ids=["first run", "later run"])
+@pytest.mark.parametrize("continued", BEFORE)
 @pytest.mark.parametrize("short", FORMS)
 def test_a_kill_at_any_system_call_leaves_the_old_state_or_the_new(
     source: Source, pool: Pool, strace: None, short: bool, continued: bool
 ) -> None:
-    runs = Runs(source, pool, continued=continued)
+    runs = two_commits(source, pool, continued=continued)
     calls = [call for call in runs.calls(CHANGING) if call.creates]
-    if short:
-        calls = around_commits(calls, every=6)
     assert {"write", "fsync", "openat", "link", "unlink"} <= {call.name for call in calls}
+    assert sum(call.name == "link" and "/log/" in call.path for call in calls) == (1 if continued else 2)
 
-    judge(runs, [(call, "signal=SIGKILL") for call in calls], lambda outcome: None if outcome.killed else str(outcome))
+    if short:
+        calls = around_commits(calls, every=8)
+    runs.strike_each([(call, "signal=SIGKILL") for call in calls], killed)
 
 
 def named_or_done(outcome: Outcome) -> str | None:
@@ -118,20 +76,53 @@ def named_or_done(outcome: Outcome) -> str | None:
     return str(outcome)
 
 
-@pytest.mark.parametrize("continued", [False, True], ids=["first run", "later run"])
+@pytest.mark.parametrize("continued", BEFORE)
 @pytest.mark.parametrize("short", FORMS)
 def test_an_error_of_any_system_call_is_named_and_loses_nothing(
     source: Source, pool: Pool, strace: None, short: bool, continued: bool
 ) -> None:
-    runs = Runs(source, pool, continued=continued)
-    calls = runs.calls(f"{CHANGING},{LOCKING}")
-    aims = [(call, f"error={error}") for call in calls for error in ERRORS[call.name]]
+    runs = two_commits(source, pool, continued=continued)
+    calls = [call for call in runs.calls(f"{CHANGING},{LOCKING}") if call.path.startswith(".rootsys")]
     if short:
-        near = set(around_commits(calls, every=10))
-        aims = [
-            (call, f"error={ERRORS[call.name][n % len(ERRORS[call.name])]}")
-            for n, call in enumerate(calls)
-            if call in near
-        ]
+        near = around_commits(calls, every=12)
+        aims = [(call, f"error={ERRORS[call.name][n % len(ERRORS[call.name])]}") for n, call in enumerate(near)]
+    else:
+        aims = [(call, f"error={error}") for call in calls for error in ERRORS[call.name]]
+    runs.strike_each(aims, named_or_done)
 
-    judge(runs, aims, named_or_done)
+
+def said_in_words(outcome: Outcome) -> str | None:
+    """What is wrong with what the command line told a person about an error; None when nothing is."""
+    if "Traceback" in outcome.printed or outcome.status != 0:
+        return outcome.printed.strip().splitlines()[-1] if outcome.printed else str(outcome)
+    exit_code, said = outcome.report["exit_code"], outcome.printed
+    if exit_code not in (0, 1, 2) or (exit_code != 0) != bool(CODE.search(said)):
+        return f"exit code {exit_code}: {said[-300:]}"
+    return None
+
+
+@pytest.mark.parametrize("short", FORMS)
+def test_the_command_line_has_words_for_every_error(source: Source, pool: Pool, strace: None, short: bool) -> None:
+    runs = two_commits(source, pool, continued=True, do="command")
+    calls = runs.calls(f"{CHANGING},{LOCKING},read,pread64")
+    assert {"read", "openat", "flock"} <= {call.name for call in calls}
+    aims = [(call, f"error={error}") for call in calls for error in ERRORS[call.name]]
+    runs.strike_each(aims[::12] if short else aims, said_in_words)
+
+
+@pytest.mark.parametrize(
+    "more", [pytest.param(range(8), id="short"), pytest.param(range(40), id="long", marks=pytest.mark.long)]
+)
+def test_a_process_that_runs_out_of_descriptors_says_so(source: Source, pool: Pool, more: range) -> None:
+    source.grow(100_000)
+    failed = 0
+    for descriptors in more:
+        outcome = pool.run("run", source.root, descriptors=descriptors)
+        assert "Traceback" not in outcome.printed, f"{descriptors}: {outcome.printed}"
+        assert outcome.status in (0, NAMED_ERROR), outcome
+        check(source.root / STATE, source.lines)
+        failed += outcome.status == NAMED_ERROR
+
+    assert failed > 3, "descriptors did not run out"
+    pool.run("run", source.root).require_success()
+    check_complete(source.root / STATE, source.lines)

@@ -6,6 +6,7 @@ interpreter's start-up. Everything else is as in a process of its own: own descr
 
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -15,12 +16,15 @@ from typing import Any
 
 import rootsys_dagster.drivers
 import rootsys_dagster.sinks  # noqa: F401  (registers the sinks; the line above the drivers)
+from rootsys_dagster.cli.main import execute
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import Project, load_project
 from rootsys_dagster.log import commit as log_commit
 from rootsys_dagster.log import store
+from rootsys_dagster.log.commit import CommitLog, StreamId
+from rootsys_dagster.log.gc import collect
 from rootsys_dagster.log.manifest import Counts
-from rootsys_dagster.pipeline.merge import merge_fabric
+from rootsys_dagster.pipeline import merge
 from rootsys_dagster.pipeline.publish import publish
 from rootsys_dagster.pipeline.run import run_interface
 
@@ -30,6 +34,9 @@ CRASHED = 1
 
 def carry_out(request: dict[str, Any]) -> dict[str, Any]:
     """Do one request and say what was done."""
+    if request["do"] == "command":
+        places = ["--project", request["root"], "--state-root", request["state_root"]]
+        return {"exit_code": execute(["run", request["name"], *places])}
     project = load_project(Path(request["root"]), Path(request["state_root"]))
     run_id = f"run-{os.getpid()}"
     match request["do"]:
@@ -43,8 +50,11 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
             return publish_all(project, request["name"])
         case "publish":
             return publish_all(project, request["name"])
+        case "gc":
+            log = CommitLog(project.state_root, StreamId(request["name"], "v1"))
+            return {"removed": len(collect(log, older_than_s=0))}
         case "merge":
-            merged = merge_fabric(project.fabric(request["name"]), project, run_id=run_id)
+            merged = merge.merge_fabric(project.fabric(request["name"]), project, run_id=run_id)
             return {"fetched": merged.counts.fetched, "commits": [manifest.seq for manifest in merged.manifests]}
         case other:
             raise ValueError(other)
@@ -75,8 +85,13 @@ def set_up(request: dict[str, Any]) -> None:
     """Make the child what the request asks for, before it touches anything."""
     if not request.get("sync", True):
         os.fsync = os.fdatasync = void
+    if "descriptors" in request:
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + request["descriptors"],) * 2)
     if not request.get("lock", True):
         store.fcntl.flock = void  # as on a file system that grants every lock
+    merge.COMMIT_RECORDS = request.get("merge_commit_records", merge.COMMIT_RECORDS)
     if request.get("fixed_names"):
         # The same names in every run, so that a fault can be aimed at one file.
         log_commit.secrets.token_hex = lambda nbytes=None: "0" * 8
@@ -89,21 +104,26 @@ def set_up(request: dict[str, Any]) -> None:
 
 def child(request: dict[str, Any]) -> int:
     """Carry out a request in this process; the outcome goes to a file, whatever is printed beside it."""
-    outcome = Path(request["outcome"])
-    printed = os.open(outcome.with_suffix(".txt"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    os.dup2(printed, 1)
-    os.dup2(printed, 2)
+    path = Path(request["outcome"])
+    # Opened before there can be too few descriptors left.
+    printed, outcome = path.with_suffix(".txt").open("wb"), path.open("w")
+    os.dup2(printed.fileno(), 1)
+    os.dup2(printed.fileno(), 2)
+    status = 0
     try:
         set_up(request)
-        outcome.write_text(json.dumps(carry_out(request)))
+        report = carry_out(request)
     except RootsysError as error:
-        outcome.write_text(json.dumps({"code": error.code, "error": type(error).__name__, "message": str(error)}))
-        return NAMED_ERROR
+        report = {"code": error.code, "error": type(error).__name__, "message": str(error)}
+        status = NAMED_ERROR
     except BaseException:  # noqa: BLE001  (whatever it is, it is what the test wants to see)
         traceback.print_exc()
-        sys.stderr.flush()
-        return CRASHED
-    return 0
+        status, report = CRASHED, {}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    outcome.write(json.dumps(report))
+    outcome.flush()
+    return status
 
 
 def main() -> None:
