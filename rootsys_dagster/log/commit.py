@@ -249,7 +249,7 @@ class LogWriter:
         temporary = folder / f".{manifest.seq:08d}-{self._suffix}.tmp"
         with storage_errors(folder):
             write_durable(temporary, data)
-            # From here on an interruption may come when the link is made already: only gc may remove these segments now.
+            # From here on an interruption may come when the link is made already: these segments are left to gc.
             self._segments.clear()
             try:
                 publish(temporary, folder / f"{manifest.seq:08d}.json")

@@ -30,6 +30,8 @@ def collect(log: CommitLog, *, older_than_s: float = ORPHAN_AGE_S, dry_run: bool
         LogDamagedError: the manifests cannot be read; nothing is removed, since nothing is known to be one.
     """
     oldest = time.time() - older_than_s
+    if not log.folder.is_dir():
+        return []
     try:
         with exclusive_lock(log.folder / "lock", b"gc"):
             # Read under the lock: a commit between the two would have its segments taken for orphans.
