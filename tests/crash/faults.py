@@ -8,6 +8,7 @@ the same in every run. A signal that is injected at a system call kills before t
 import re
 import signal
 import subprocess
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,13 @@ class TraceLog:
 
     process: subprocess.Popen[bytes]
     path: Path
+
+    def await_text(self, text: str, *, times: int, timeout_s: float = 30) -> None:
+        """Wait until strace has seen *text* so often."""
+        deadline_s = time.monotonic() + timeout_s
+        while (seen := self.path.read_text(errors="replace")).count(text) < times:
+            assert time.monotonic() < deadline_s, f"no {text!r} in {seen}"
+            time.sleep(0.001)
 
     def read(self) -> str:
         """Wait for the end of the trace and read it."""
