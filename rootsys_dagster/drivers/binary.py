@@ -1,6 +1,7 @@
 """Whole files: one record per file, the empty file too. A file whose content has changed is a new unit.
 
-Position: ``{"files": {"scan.pdf": {"byte": 3400, "sha256": …}}}``, the content that was last read under each name.
+Position: ``{"files": {"scan.pdf": {"byte": 3400, "sha256": …, "stored_bytes": …, "mtime_ns": …}}}``: the content that
+was last read under each name, and the size and time of its file then.
 """
 
 import hashlib
@@ -55,10 +56,11 @@ class BinaryDriver(Driver[DriverConfig]):
         """One batch per file, in the order of their names."""
         done: dict[str, Any] = dict((resume or {}).get("files", {}))
         for file in input_files(self.config, self.context):
+            stored = {} if file.is_stdin else _stored(file)
             content, length, sha256 = self._content(file)
             if done.get(file.locator, {}).get("sha256") == sha256 and not file.is_stdin:
                 continue
-            done[file.locator] = {"byte": length, "sha256": sha256}
+            done[file.locator] = {"byte": length, "sha256": sha256} | stored
             locators = WholeFile(
                 locator=file.locator,
                 content_type=self.config.content_type or "application/octet-stream",
@@ -70,24 +72,34 @@ class BinaryDriver(Driver[DriverConfig]):
             yield Batch([content], "binary", locators, {"files": dict(done)}, length, oversized)
 
     def head(self, resume: Position | None) -> str | None:
-        """Names, sizes and times of the files whose size differs from *resume*; None when there is nothing new."""
+        """Names, sizes and times of the files that differ in one from *resume*; None when there is nothing new."""
         done = (resume or {}).get("files", {})
         new: list[str] = []
         for file in input_files(self.config, self.context):
-            status = file.status()
-            if done.get(file.locator, {}).get("byte") != status.st_size:
-                new.append(f"{file.locator}:{status.st_size}:{status.st_mtime_ns}")
+            stored = _stored(file)
+            if not stored.items() <= done.get(file.locator, {}).items():
+                new.append(":".join([file.locator, *map(str, stored.values())]))
         return "|".join(new) or None
 
     def _content(self, file: InputFile) -> tuple[bytes, int, str]:
         """The content (its beginning when it is above the limit), its length and its hash."""
         kept: list[bytes] = []
+        limit = max(self.context.max_record_bytes, KEPT_BYTES)
         length, digest = 0, hashlib.sha256()
         with open_input(file) as stream:
             while data := bytes(stream.read(BLOCK_BYTES)):
                 digest.update(data)
                 length += len(data)
-                if length <= self.context.max_record_bytes:
+                if length - len(data) < limit:
                     kept.append(data)
         content = b"".join(kept)
-        return (content if length == len(content) else content[:KEPT_BYTES]), length, digest.hexdigest()
+        return (
+            (content if length <= self.context.max_record_bytes else content[:KEPT_BYTES]),
+            length,
+            digest.hexdigest(),
+        )
+
+
+def _stored(file: InputFile) -> dict[str, int]:
+    status = file.status()
+    return {"stored_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}

@@ -122,6 +122,10 @@ def _fixed_part(pattern: Path) -> Path:
 
 def _input_file(raw: str, path: Path, context: DriverContext) -> InputFile:
     resolved = inside_roots(path, context.root, context.data_roots, "input") if context.data_roots else path
+    if not is_utf8(raw):
+        # Locators and positions are JSON, which cannot carry such a name.
+        message = f"input {os.fsencode(raw)!r}: the name is not UTF-8; rename the file"
+        raise ConfigError(message, code="FILE.NAME_NOT_UTF8")
     try:
         mode = resolved.stat().st_mode
     except FileNotFoundError:
@@ -136,6 +140,15 @@ def _input_file(raw: str, path: Path, context: DriverContext) -> InputFile:
         )
         raise ConfigError(f"input {raw} is {kind}", code="FILE.NOT_REGULAR")
     return InputFile(resolved, raw)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether *name* was decoded from UTF-8; the operating system's other bytes stand in it as surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -225,8 +238,8 @@ class Starts:
 def match_marks(files: list[InputFile], marks: dict[str, Mark], *, on_replace: str) -> Starts:
     """Find every committed file again, rotated ones under their new names.
 
-    A file whose committed beginning has changed is looked for, by content, under the names that are new. Found there,
-    it was rotated and is continued there, while its old name counts as a new file.
+    A file whose committed beginning has changed is looked for, by content, under the other names. Found there, it was
+    rotated and is continued there, while its old name counts as a new file.
 
     Raises:
         SourceReplacedError: the old content is nowhere and ``on_replace`` is ``fail``.
@@ -235,21 +248,26 @@ def match_marks(files: list[InputFile], marks: dict[str, Mark], *, on_replace: s
     continued = {
         file.locator: marks[file.locator] for file in files if file.locator in marks and fits(file, marks[file.locator])
     }
-    new = [file for file in files if file.locator not in marks]
-    absent: dict[str, Mark] = {}
+    lost: dict[str, Mark] = {}
+    # A shift such as log -> log.1 -> log.2 gives known names new content, so any file not continued is a candidate.
+    strangers = [file for file in files if file.locator not in continued]
     for name, mark in marks.items():
-        if name in continued:
+        if continued.get(name) is mark:
             continue
-        home = next((file for file in new if mark.byte and file.locator not in continued and fits(file, mark)), None)
-        if home is not None:
+        home = next((file for file in strangers if mark.byte and fits(file, mark)), None)
+        if home is None:
+            lost[name] = mark
+        else:
             continued[home.locator] = mark
-        elif name not in names:
-            absent[name] = mark
-        elif on_replace == "fail":
+            strangers.remove(home)
+    for name, mark in lost.items():
+        # A name that now holds another known content was rotated over: what it held has been deleted like any file.
+        if name in names and name not in continued and on_replace == "fail":
             raise SourceReplacedError(
                 f"input {name}: the first {mark.byte} bytes, already committed, are no longer there (truncated, "
                 "rotated or rewritten); nothing was read. If the content now is new data, set driver.on_replace to "
                 '"restart"; to follow rotated files, name them too (a pattern such as app.log*)',
                 code="FILE.REPLACED",
             )
+    absent = {name: mark for name, mark in lost.items() if name not in names}
     return Starts(continued, absent)

@@ -299,6 +299,8 @@ class WholeLines:
             content = data if end < 0 else data[:end]
             digest.update(content)
             length += len(content)
+            if len(head) < KEPT_BYTES:
+                head = (head + content)[:KEPT_BYTES]
             last = (last + data[: end + 1] if end >= 0 else last + data)[-WINDOW_BYTES:]
             if end >= 0:
                 return OversizedLine(head, last, length, digest.hexdigest(), length + 1), data[end + 1 :]
