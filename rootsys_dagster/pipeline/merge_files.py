@@ -6,8 +6,6 @@ reading follows the first in a thread of its own; in memory are never more than 
 
 import os
 import shutil
-import stat
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -15,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -25,11 +22,10 @@ from rootsys_dagster.log.manifest import Counts
 from rootsys_dagster.log.store import write_all
 from rootsys_dagster.pipeline.merge_copy import BLOCK_BYTES, LineBlock, line_blocks, split_block
 from rootsys_dagster.pipeline.merge_index import CHUNK_KEYS, Mask, SeenKeys
-from rootsys_dagster.pipeline.merge_lines import BadLineError, block_keys
+from rootsys_dagster.pipeline.merge_source import RegionKeys, Source, changed, keys_in_order, open_source
 from rootsys_dagster.pipeline.run import Progress
 
-KEY_BLOCK_BYTES = 1 << 16
-"""Records are decoded in pieces that fit the processor's cache."""
+KEY_BYTES = 16
 MAX_QUEUED = 2
 """Chunks whose lines are not copied yet."""
 
@@ -41,27 +37,6 @@ class MergeStats:
     total: int
     written: int
     duplicates: int
-
-
-def _changed(name: str = "an input") -> ConfigError:
-    return ConfigError(f"{name} was changed while it was read; merge it when nothing writes to it")
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    name: str
-    stream: BinaryIO
-    size: int
-
-    def blocks(self, block_bytes: int) -> Iterator[bytes]:
-        """The bytes that the file had when it was opened; both readings see the same."""
-        at = 0
-        while at < self.size:
-            data = os.pread(self.stream.fileno(), min(block_bytes, self.size - at), at)
-            if not data:
-                raise _changed(self.name)
-            yield data
-            at += len(data)
 
 
 def merge_files(
@@ -81,61 +56,58 @@ def merge_files(
     target = output.resolve()
     with ExitStack() as stack:
         folder = stack.enter_context(_temporary_folder(target))
-        sources = [stack.enter_context(_open_source(path, target, folder)) for path in inputs]
+        sources = [stack.enter_context(open_source(path, target, folder)) for path in inputs]
         descriptor = stack.enter_context(_open_output(target, folder))
         seen = SeenKeys(KeyIndex(folder / "index")) if dedupe else None
         if seen:
             stack.callback(seen.close)
         counts = Counts()
         with _Copier(sources, descriptor, target) as copier:
-            for source in sources:
-                for keep, chunk in _chunks(source, seen):
-                    copier.copy(keep)
-                    counts.add(chunk)
-                    if progress is not None:
-                        progress(counts)
+            for keep, chunk in _chunks(sources, seen):
+                copier.copy(keep)
+                counts.add(chunk)
+                if progress is not None:
+                    progress(counts)
     return MergeStats(total=counts.fetched, written=counts.accepted, duplicates=counts.duplicates)
 
 
-def _chunks(source: _Source, seen: SeenKeys | None) -> Iterator[tuple[Mask, Counts]]:
-    """Which of the next lines of *source* stay, some :data:`CHUNK_KEYS` lines at a time."""
-    keys: list[bytes] = []
-    are_records: list[Mask] = []
-    lines = raw_bytes = read = 0
-
-    def decide() -> tuple[Mask, Counts]:
-        keep = np.concatenate(are_records)
-        joined = b"".join(keys)
-        records = len(joined) // 16
-        if seen:
-            keep[keep] = seen.add(joined)
-        written = int(np.count_nonzero(keep))
-        return keep, Counts(fetched=records, accepted=written, duplicates=records - written, raw_bytes=raw_bytes)
-
-    for block in line_blocks(source.blocks(KEY_BLOCK_BYTES)):
-        try:
-            found, are = block_keys(block)
-        except BadLineError as error:
+def _chunks(sources: Sequence[Source], seen: SeenKeys | None) -> Iterator[tuple[Mask, Counts]]:
+    """Which of the next lines stay, some :data:`CHUNK_KEYS` lines at a time."""
+    open_: list[RegionKeys] = []
+    lines = lines_before = 0
+    previous: Source | None = None
+    for source, region in keys_in_order(sources):
+        if source is not previous:
+            previous, lines_before = source, 0
+        if region.bad:
             raise ConfigError(
-                f"{source.name}: line {read + error.line} {error}; nothing was written, correct or remove the line",
+                f"{source.name}: line {lines_before + region.bad[0]} {region.bad[1]}; "
+                "nothing was written, correct or remove the line",
                 code="MERGE.BAD_LINE",
-            ) from error
-        keys.append(found)
-        are_records.append(are)
-        read += len(are)
-        lines += len(are)
-        raw_bytes += len(block.data)
+            )
+        open_.append(region)
+        lines_before += len(region.are_records)
+        lines += len(region.are_records)
         if lines >= CHUNK_KEYS:
-            yield decide()
-            keys, are_records, lines, raw_bytes = [], [], 0, 0
-    if lines:
-        yield decide()
+            yield _decide(open_, seen)
+            open_, lines = [], 0
+    if open_:
+        yield _decide(open_, seen)
+
+
+def _decide(regions: Sequence[RegionKeys], seen: SeenKeys | None) -> tuple[Mask, Counts]:
+    keep = np.concatenate([region.are_records for region in regions])
+    keys = b"".join(region.keys for region in regions)
+    if seen:
+        keep[keep] = seen.add(keys)
+    records, written = len(keys) // KEY_BYTES, int(np.count_nonzero(keep))
+    return keep, Counts(fetched=records, accepted=written, duplicates=records - written)
 
 
 class _Copier:
     """Copies lines to the output in a thread of its own, behind the thread that decides which of them."""
 
-    def __init__(self, sources: Sequence[_Source], descriptor: int, target: Path) -> None:
+    def __init__(self, sources: Sequence[Source], descriptor: int, target: Path) -> None:
         self._blocks = (block for source in sources for block in line_blocks(source.blocks(BLOCK_BYTES)))
         self._rest: LineBlock | None = None
         self._descriptor = descriptor
@@ -151,7 +123,7 @@ class _Copier:
             if kind is None:
                 self._wait(0)
                 if self._rest or next(self._blocks, None):
-                    raise _changed()
+                    raise changed()
         finally:
             self._thread.shutdown(wait=True, cancel_futures=True)
 
@@ -168,7 +140,7 @@ class _Copier:
         while len(keep):
             block = self._rest or next(self._blocks, None)
             if block is None:
-                raise _changed()
+                raise changed()
             lines = min(len(keep), len(block.ends))
             cut = int(block.ends[lines - 1])
             kept, _ = split_block(LineBlock(block.data[:cut], block.ends[:lines]), keep[:lines])
@@ -201,26 +173,6 @@ def _temporary_folder(target: Path) -> Generator[Path]:
         with _write_errors(target):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".rootsys-merge-", dir=beside))
         yield Path(folder)
-
-
-@contextmanager
-def _open_source(path: Path, target: Path, folder: Path) -> Generator[_Source]:
-    """*path*, copied to a file in *folder* first when it cannot be read twice."""
-    name = "standard input" if str(path) == "-" else str(path)
-    with ExitStack() as stack:
-        try:
-            stream = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb", buffering=0))
-            status = os.fstat(stream.fileno())
-            if target.is_file() and os.path.samestat(status, target.stat()):
-                raise ConfigError(f"{name} is both an input and the output; name another output")
-            if str(path) == "-" or not stat.S_ISREG(status.st_mode):
-                spooled = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-                shutil.copyfileobj(stream, spooled, 1 << 20)
-                spooled.flush()
-                stream, status = spooled, os.fstat(spooled.fileno())
-        except OSError as error:
-            raise ConfigError(f"cannot read input {name}: {error.strerror}") from error
-        yield _Source(name, stream, status.st_size)
 
 
 @contextmanager

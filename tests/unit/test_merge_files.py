@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rootsys_dagster.core.errors import ConfigError, PermanentError
 from rootsys_dagster.core.record import key_seed, record_key
 from rootsys_dagster.pipeline import merge_files as merge_files_module
+from rootsys_dagster.pipeline import merge_source
 from rootsys_dagster.pipeline.merge_copy import line_blocks
 from rootsys_dagster.pipeline.merge_files import MergeStats, merge_files
 from rootsys_dagster.pipeline.merge_lines import block_keys
@@ -120,9 +121,14 @@ def test_a_bar_in_a_member_does_not_make_two_keys_one(tmp_path: Path) -> None:
     assert merged(tmp_path, lines)[1].written == 2
 
 
-def test_files_larger_than_every_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "alone_bytes", [pytest.param(0, id="several processes"), pytest.param(1 << 30, id="one process")]
+)
+def test_files_larger_than_every_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone_bytes: int) -> None:
     monkeypatch.setattr(merge_files_module, "CHUNK_KEYS", 50)
-    monkeypatch.setattr(merge_files_module, "KEY_BLOCK_BYTES", 700)
+    monkeypatch.setattr(merge_source, "KEY_BLOCK_BYTES", 700)
+    monkeypatch.setattr(merge_source, "REGION_BYTES", 2000)
+    monkeypatch.setattr(merge_source, "ALONE_BYTES", alone_bytes)
     monkeypatch.setattr(merge_files_module, "BLOCK_BYTES", 1500)
     lines = [compact(record(str(n % 700))) + b"\n" + b" \n" * (n % 3) for n in range(2000)]
     long = compact(record("long", payload={"kind": "Text", "data": "x" * 10_000})) + b"\n"
@@ -175,8 +181,13 @@ def test_a_record_over_two_lines_is_two_bad_lines(tmp_path: Path) -> None:
         merge_files([tmp_path / "in.jsonl"], tmp_path / "out.jsonl")
 
 
-def test_line_numbers_count_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge_files_module, "KEY_BLOCK_BYTES", 300)
+@pytest.mark.parametrize(
+    "alone_bytes", [pytest.param(0, id="several processes"), pytest.param(1 << 30, id="one process")]
+)
+def test_line_numbers_count_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone_bytes: int) -> None:
+    monkeypatch.setattr(merge_source, "KEY_BLOCK_BYTES", 300)
+    monkeypatch.setattr(merge_source, "REGION_BYTES", 1000)
+    monkeypatch.setattr(merge_source, "ALONE_BYTES", alone_bytes)
     monkeypatch.setattr(merge_files_module, "CHUNK_KEYS", 4)
     (tmp_path / "in.jsonl").write_bytes((GOOD + b"\n") * 20 + b"bad\n")
     with pytest.raises(ConfigError, match="line 21 "):
