@@ -36,8 +36,8 @@ def merge(context: dg.AssetExecutionContext):
     with told_to_dagster():
         log = pair.log(project)
         base_seq = log.last_seq()
-        merge_fabric(project.fabric(pair.stream.name, pair.stream.version), project, run_id=context.run_id)
-        commits = [commit for commit in log.manifests(after=base_seq) if commit.run_id == context.run_id]
+        merge_fabric(project.fabric(pair.stream.name, pair.stream.version), project, run_id=context.run.run_id)
+        commits = [commit for commit in log.manifests(after=base_seq) if commit.run_id == context.run.run_id]
         head = log.head()
         checked = checks.conservation(log, commits or [head] if head else [], pair.keys["records"])
         results = [

@@ -43,7 +43,7 @@ def fetch_op(kind: str) -> dg.OpDefinition:
     def fetch(context: dg.OpExecutionContext) -> dict[str, Any]:
         project, entry, pair = _surroundings(context)
         with told_to_dagster():
-            fetched = _fetch(getattr(context.resources, driver_key(kind)).open(entry, project), context.run_id)
+            fetched = _fetch(getattr(context.resources, driver_key(kind)).open(entry, project), context.run.run_id)
         context.log.info(f"{pair.stream}: {fetched['spool']['units']} units after commit {fetched['base_seq']}")
         return fetched
 
@@ -69,9 +69,9 @@ def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str,
         except (FencedError, SpoolDamagedError) as error:
             # What was fetched overlaps with what another run committed, or is lost: the source still has it.
             context.log.warning(f"{error}; fetching again")
-            report = _execute(context, line, _fetch(line, context.run_id))
+            report = _execute(context, line, _fetch(line, context.run.run_id))
         # From the log and not from the report: an earlier try of this step may have committed before it failed.
-        commits = [one for one in line.log.manifests(after=spool["base_seq"]) if one.run_id == context.run_id]
+        commits = [one for one in line.log.manifests(after=spool["base_seq"]) if one.run_id == context.run.run_id]
     counts = summed(commits)
     context.log.info(
         f"{pair.stream}: {counts.accepted} records, {counts.dead_letters} dead letters in {len(commits)} commits"
@@ -137,7 +137,7 @@ def materialized(
 ) -> dg.MaterializeResult:
     """The event of one asset at the end of a run; what the mirror has to tell comes first, so the newest stays last."""
     log = pair.log(project)
-    mirror_pair(pair, project, context.instance, roles=[role], but_run_id=context.run_id, thorough=False)
+    mirror_pair(pair, project, context.instance, roles=[role], but_run_id=context.run.run_id, thorough=False)
     last = commits[-1].seq if commits else log.last_seq()
     return dg.MaterializeResult(
         asset_key=pair.keys[role],
@@ -156,7 +156,7 @@ def _fetch(line: Line, run_id: str) -> dict[str, Any]:
 def _execute(context: dg.OpExecutionContext, line: Line, fetched: dict[str, Any]) -> RunReport:
     execute: Execute = context.resources.execute
     spooled = Spooled(**fetched["spool"])
-    report = execute(line, read_spool(spooled), spooled.start, run_id=context.run_id)
+    report = execute(line, read_spool(spooled), spooled.start, run_id=context.run.run_id)
     drop_spool(spooled)
     return report
 

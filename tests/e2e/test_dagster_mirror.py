@@ -8,7 +8,7 @@ import pytest
 
 from rootsys_dagster.core.project import Project
 from rootsys_dagster.defs.build import build_definitions
-from rootsys_dagster.defs.mirror import MAX_EVENTS, mirror_pair
+from rootsys_dagster.defs.mirror import mirror_pair
 from rootsys_dagster.defs.pairs import interface_pair
 from tests.conftest import ProjectFolder
 
@@ -134,15 +134,20 @@ def test_a_run_killed_between_commit_and_event_is_told_of(
 
 
 def test_a_new_instance_beside_a_long_log_is_told_in_a_bounded_number_of_events(
-    committed: ProjectFolder, instance: dg.DagsterInstance
+    committed: ProjectFolder, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for n in range(MAX_EVENTS):
-        committed.data("mes.jsonl", [{"id": f"more-{n}"}], append=True)
-        committed.run()
-    told = mirror(committed, instance)
-    assert len(told) == MAX_EVENTS
-    assert told[0] == (1, 4)
-    assert told[-1] == (MAX_EVENTS + 3, MAX_EVENTS + 3)
+    monkeypatch.setattr("rootsys_dagster.defs.mirror.MAX_EVENTS", 2)
+    assert mirror(committed, instance) == [(1, 2), (3, 3)]
+    assert mirror(committed, instance) == []
+
+
+def test_a_history_longer_than_a_page_is_read_to_its_end(
+    committed: ProjectFolder, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rootsys_dagster.defs.mirror.PAGE_EVENTS", 1)
+    mirror(committed, instance)
+    instance.report_runless_asset_event(dg.AssetMaterialization(RECORDS))
+    assert mirror(committed, instance) == [(3, 3)]
     assert mirror(committed, instance) == []
 
 
