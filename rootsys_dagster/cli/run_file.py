@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from rootsys_dagster.cli.events import Totals
@@ -17,7 +17,13 @@ from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.project import InterfaceFile, Project, read_interface_file
 from rootsys_dagster.core.registry import SINKS
 from rootsys_dagster.pipeline.replay import read_dead_letters
-from rootsys_dagster.pipeline.stateless import FileOutput, Output, SinkOutput, default_dead_letter_path, run_stateless
+from rootsys_dagster.pipeline.stateless import (
+    Output,
+    default_dead_letter_path,
+    file_output,
+    run_stateless,
+    sink_output,
+)
 
 REGISTRIES = (Path("system/contracts/reference/allowlist.json"), Path("contracts/allowlist.json"))
 """Looked for from the working folder: where the reference has it, then where this product has it."""
@@ -110,7 +116,7 @@ def run_into_files(entry: InterfaceFile, chosen: RunOptions, stop: Stop, totals:
     totals.add(source, report.counts)
 
 
-def outputs(chosen: RunOptions, append: bool) -> tuple[Output, Output]:
+def outputs(chosen: RunOptions, append: bool) -> tuple[AbstractContextManager[Output], AbstractContextManager[Output]]:
     """Where records and dead letters go.
 
     Raises:
@@ -128,8 +134,8 @@ def outputs(chosen: RunOptions, append: bool) -> tuple[Output, Output]:
         raise ConfigError(message, code="OUTPUT.SHARED")
     if kind == "sqlite":
         sink = SINKS.get(kind)(path, chosen.dlq_table)
-        return FileOutput(output, append=append), SinkOutput(sink, path, new_run_id())
-    return FileOutput(output, append=append), FileOutput(path, append=append)
+        return file_output(output, append=append), sink_output(sink, path, new_run_id())
+    return file_output(output, append=append), file_output(path, append=append)
 
 
 @contextmanager

@@ -9,22 +9,20 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Literal, Protocol, Self
+from typing import IO, Literal, Protocol
 
-from rootsys_dagster.core.errors import ConfigError, PermanentError
+from rootsys_dagster.core.errors import ConfigError, PermanentError, TransientError
 from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.ports import Batch, DeadLetterSink
 from rootsys_dagster.log.manifest import Counts
-from rootsys_dagster.log.store import sync_folder
+from rootsys_dagster.log.store import create, sync_folder
 from rootsys_dagster.pipeline.normalise import Normaliser
 from rootsys_dagster.pipeline.run import Progress, limit_reached
 
 BUFFER_BYTES = 1 << 20
-FILE_MODE = 0o644
 
 
 class OutputError(PermanentError):
@@ -42,13 +40,7 @@ class StatelessReport:
 
 
 class Output(Protocol):
-    """Takes lines; they show only after :meth:`publish`. Leaving the block without it drops them."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    """Takes lines that nobody sees before :meth:`publish`; without it they are dropped at the end."""
 
     def write(self, data: bytes) -> None:
         """Add whole lines."""
@@ -63,8 +55,8 @@ def run_stateless(
     interface: Interface,
     source: str,
     batches: Iterable[Batch],
-    records: Output,
-    dead_letters: Output,
+    records_output: AbstractContextManager[Output],
+    dead_letters_output: AbstractContextManager[Output],
     *,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
@@ -78,7 +70,7 @@ def run_stateless(
     report = StatelessReport()
     normaliser = Normaliser(interface, source)
     began_s = time.monotonic()
-    with dead_letters, records:
+    with dead_letters_output as dead_letters, records_output as records:
         for batch in batches:
             out = normaliser.normalise(batch)
             records.write(out.records)
@@ -108,114 +100,128 @@ def default_dead_letter_path(output: Path, kind: Literal["file", "sqlite"]) -> P
 
 
 class FileOutput:
-    """A file that is replaced in one step; with *append* it is added to, and cut back when the run fails."""
+    """Lines for one file; what :meth:`publish` does depends on how the file was opened."""
 
-    def __init__(self, path: Path, *, append: bool = False) -> None:
-        self.path = path
-        self.append = append
-
-    def __enter__(self) -> Self:
-        with _write_errors(self.path), ExitStack() as opened:
-            # A link is followed, so that what it leads to is replaced and not the link.
-            self._final = self.path.resolve()
-            status = self._final.stat() if self._final.exists() else None
-            self._final.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary: Path | None = None
-            if status is not None and not stat.S_ISREG(status.st_mode):
-                self._stream = opened.enter_context(_open_special(self.path, status))
-            elif self.append:
-                self._stream = opened.enter_context(self._final.open("ab", BUFFER_BYTES))
-            else:
-                temporary = self._final.with_name(f".{self._final.name}.{os.getpid()}.tmp")
-                self._stream = opened.enter_context(temporary.open("wb", BUFFER_BYTES))
-                self._temporary = temporary
-                os.fchmod(self._stream.fileno(), status.st_mode & 0o777 if status else FILE_MODE & ~_umask())
-            self._length = self._stream.tell() if self.append and self._stream.seekable() else None
-            self._published = False
-            self._opened = opened.pop_all()
-        return self
+    def __init__(self, path: Path, stream: IO[bytes], publish: Callable[[], None]) -> None:
+        self._path = path
+        self._stream = stream
+        self._publish = publish
 
     def write(self, data: bytes) -> None:
         """Add whole lines."""
-        if data:
-            with _write_errors(self.path):
-                self._stream.write(data)
+        with _write_errors(self._path):
+            self._stream.write(data)
 
     def publish(self) -> None:
-        """Sync, give the file its name, sync the folder."""
-        with _write_errors(self.path):
+        """Make the lines visible and durable."""
+        with _write_errors(self._path):
             self._stream.flush()
-            if self._temporary is not None or self._length is not None:
-                os.fsync(self._stream.fileno())
-            if self._temporary is not None:
-                self._temporary.replace(self._final)
-                sync_folder(self._final.parent)
-            self._published = True
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._published:
-            self._opened.close()
-            return
-        # What cannot be flushed is dropped anyway.
-        with suppress(OSError):
-            self._opened.close()
-        with _write_errors(self.path):
-            if self._temporary is not None:
-                self._temporary.unlink(missing_ok=True)
-            elif self._length is not None:
-                os.truncate(self._final, self._length)
+            self._publish()
 
 
-class SinkOutput:
-    """Lines wait in a nameless file until the run is done and then go to a dead-letter sink at once."""
+def file_output(path: Path, *, append: bool = False) -> AbstractContextManager[Output]:
+    """A file that is replaced in one step; with *append* it is added to, and cut back when the run fails.
 
-    def __init__(self, sink: DeadLetterSink, path: Path, run_id: str) -> None:
-        self.sink = sink
-        self.path = path
-        self.run_id = run_id
-
-    def __enter__(self) -> Self:
-        with _write_errors(self.path):
-            self._waiting = tempfile.TemporaryFile()
-        return self
-
-    def write(self, data: bytes) -> None:
-        """Add whole lines."""
-        with _write_errors(self.path):
-            self._waiting.write(data)
-
-    def publish(self) -> None:
-        """Hand every line to the sink."""
-        with _write_errors(self.path):
-            self._waiting.seek(0)
-        self.sink.resume({})
-        self.sink.write(self._waiting, run_id=self.run_id, commit_seq=0)
-        self.sink.mark()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._waiting.close()
-        self.sink.close()
+    Raises:
+        ConfigError: *path* is a folder.
+        OutputError: it cannot be written.
+    """
+    status = path.stat() if path.exists() else None
+    if status is not None and (not stat.S_ISREG(status.st_mode) or path.is_relative_to("/dev")):
+        return _special(path, status)
+    return _appended(path) if append else _replaced(path, status)
 
 
-def _open_special(path: Path, status: os.stat_result) -> IO[bytes]:
+@contextmanager
+def _replaced(path: Path, status: os.stat_result | None) -> Generator[Output]:
+    # A link is followed, so that what it leads to is replaced and not the link.
+    final = path.resolve()
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    with _write_errors(path):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        stream = os.fdopen(create(temporary), "wb", BUFFER_BYTES)
+
+    def publish() -> None:
+        if status is not None:
+            os.fchmod(stream.fileno(), status.st_mode & 0o7777)
+        os.fsync(stream.fileno())
+        temporary.replace(final)
+        sync_folder(final.parent)
+
+    try:
+        yield FileOutput(path, stream, publish)
+    finally:
+        _close(stream)
+        with _write_errors(path):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _appended(path: Path) -> Generator[Output]:
+    with _write_errors(path):
+        stream = path.open("ab", BUFFER_BYTES)
+    published = os.fstat(stream.fileno()).st_size
+
+    def publish() -> None:
+        nonlocal published
+        os.fsync(stream.fileno())
+        published = stream.tell()
+
+    try:
+        yield FileOutput(path, stream, publish)
+    finally:
+        _close(stream)
+        with _write_errors(path):
+            os.truncate(path, published)
+
+
+@contextmanager
+def _special(path: Path, status: os.stat_result) -> Generator[Output]:
     """A terminal, a pipe or /dev/null is written as it is; nothing can be renamed over it."""
     if stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"output {path} is a folder; name a file in it", code="OUTPUT.NOT_A_FILE")
-    # Without the flag, opening a pipe waits for somebody to read from it.
-    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    os.set_blocking(descriptor, True)
-    return os.fdopen(descriptor, "wb", BUFFER_BYTES)
+    if stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"output {path} leads to a file here; name that file itself", code="OUTPUT.NOT_A_FILE")
+    with _write_errors(path):
+        # Without the flag, opening a pipe waits for somebody to read from it.
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(descriptor, True)
+        stream = os.fdopen(descriptor, "wb", BUFFER_BYTES)
+    try:
+        yield FileOutput(path, stream, lambda: None)
+    finally:
+        _close(stream)
 
 
-def _umask() -> int:
-    # The only way to read it is to set it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+@contextmanager
+def sink_output(sink: DeadLetterSink, path: Path, run_id: str) -> Generator[Output]:
+    """Lines wait in a nameless file until the run is done and then go to a dead-letter sink at once."""
+    with _write_errors(path):
+        waiting = tempfile.TemporaryFile()  # noqa: SIM115  (closed below; the block above is only for its errors)
+
+    def publish() -> None:
+        waiting.seek(0)
+        try:
+            sink.resume({})
+            sink.write(waiting, run_id=run_id, commit_seq=0)
+            sink.mark()
+        except TransientError as error:
+            # A sink takes for granted that there is a commit log to come back to.
+            message = f"cannot write dead letters to {path}; the run published nothing, mend that and run it again"
+            raise OutputError(message, code=error.code) from error
+
+    try:
+        yield FileOutput(path, waiting, publish)
+    finally:
+        waiting.close()
+        sink.close()
+
+
+def _close(stream: IO[bytes]) -> None:
+    # What was not flushed by publish() is dropped, so failing to flush it is no loss.
+    with suppress(OSError):
+        stream.close()
 
 
 @contextmanager
