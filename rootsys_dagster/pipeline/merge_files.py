@@ -82,7 +82,7 @@ def _chunks(sources: Sequence[Source], seen: SeenKeys | None) -> Iterator[tuple[
         if region.bad:
             raise ConfigError(
                 f"{source.name}: line {lines_before + region.bad[0]} {region.bad[1]}; "
-                "nothing was written, correct or remove the line",
+                "correct or remove the line and merge again",
                 code="MERGE.BAD_LINE",
             )
         open_.append(region)

@@ -1,12 +1,13 @@
 """The key index against sets of bytes: which keys are new, whatever their ties, chunks and runs."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootsys_dagster.log.key_index import KeyIndex, KeyRunDamagedError
+from rootsys_dagster.log.key_index import KeyHalves, KeyIndex, KeyRun, KeyRunDamagedError
 from rootsys_dagster.pipeline.merge_index import SeenKeys
 
 # Few values, so that keys are equal, or tie in their first 8 bytes, all the time.
@@ -103,3 +104,22 @@ def test_no_changed_byte_of_a_run_goes_unnoticed(tmp_path: Path) -> None:
             with pytest.raises(KeyRunDamagedError):
                 again.add(asked)
         again.close()
+
+
+def test_looking_up_a_few_keys_reads_a_few_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = open_keys(tmp_path, block_keys=16)
+    for seq in range(1, 20):
+        seen.add(b"".join(hashlib.md5(b"%d-%d" % (seq, n)).digest() for n in range(1000)))
+        seen.seal(seq)
+    assert sum(run.blocks for run in seen.runs) > 1000
+    good = KeyRun.block
+    read: list[int] = []
+
+    def count(run: KeyRun, number: int) -> tuple[KeyHalves, KeyHalves]:
+        read.append(number)
+        return good(run, number)
+
+    monkeypatch.setattr(KeyRun, "block", count)
+    asked = [hashlib.md5(text).digest() for text in (b"3-7", b"new", b"19-999")]
+    assert seen.add(b"".join(asked)).tolist() == [False, True, False]
+    assert 0 < len(read) <= len(asked) * len(seen.runs)
