@@ -7,14 +7,16 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 
 from rootsys_dagster.core.errors import PermanentError
 from rootsys_dagster.core.ports import Batch, Oversized
+from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.registry import LOCATORS
 from rootsys_dagster.log.commit import CommitLog, folder_name
 from rootsys_dagster.log.store import make_folder, storage_errors
@@ -61,14 +63,11 @@ class SpoolWriter:
         with storage_errors(path), path.open("wb") as stream:
             target = HashingFile(stream)
             with pa.ipc.new_stream(pa.PythonFile(target, "w"), SCHEMA, options=options) as writer:
-                rows: list[Batch] = []
-                for batch in batches:
-                    rows.append(batch)
-                    if len(rows) == ROWS_PER_WRITE:
-                        writer.write_batch(_record_batch(rows))
-                        rows.clear()
-                if rows:
-                    writer.write_batch(_record_batch(rows))
+                previous: Position = {}
+                remaining = iter(batches)
+                while rows := list(islice(remaining, ROWS_PER_WRITE)):
+                    writer.write_batch(_record_batch(rows, previous))
+                    previous = rows[-1].position
         return path, target.sha256.hexdigest()
 
 
@@ -79,16 +78,21 @@ def read_batches(path: Path, sha256: str) -> Iterator[Batch]:
         SpoolDamagedError: the file is gone or is not the one that was written.
     """
     try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        stream = path.open("rb")
     except OSError as error:
         raise SpoolDamagedError(f"{path}: {error.strerror}; run again to fetch anew", code="SPOOL.DAMAGED") from error
-    if found != sha256:
-        raise SpoolDamagedError(f"{path} was changed since the fetch; run again to fetch anew", code="SPOOL.DAMAGED")
-    with pa.OSFile(str(path), "rb") as source, pa.ipc.open_stream(source) as reader:
-        for rows in reader:
-            for units, about in zip(rows["units"].to_pylist(), rows["about"].to_pylist(), strict=True):
-                yield _batch(units, about)
+    with stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
+            message = f"{path} was changed since the fetch; run again to fetch anew"
+            raise SpoolDamagedError(message, code="SPOOL.DAMAGED")
+        stream.seek(0)
+        position: Position = {}
+        with pa.ipc.open_stream(stream) as reader:
+            for rows in reader:
+                for units, about in zip(rows["units"].to_pylist(), rows["about"].to_pylist(), strict=True):
+                    batch = _batch(units, about, position)
+                    position = batch.position
+                    yield batch
 
 
 def remove_spool(folder: Path) -> None:
@@ -96,24 +100,23 @@ def remove_spool(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _record_batch(batches: list[Batch]) -> pa.RecordBatch:
-    about = [
-        msgspec.json.encode(
-            {
-                "kind": batch.kind,
-                "locators": batch.locators.to_json(),
-                "position": batch.position,
-                "raw_bytes": batch.raw_bytes,
-                "oversized": batch.oversized,
-            }
-        )
-        for batch in batches
-    ]
+def _record_batch(batches: list[Batch], previous: Position) -> pa.RecordBatch:
+    about: list[bytes] = []
+    for batch in batches:
+        members = {
+            "kind": batch.kind,
+            "locators": batch.locators.to_json(),
+            "moved": _difference(previous, batch.position),
+            "raw_bytes": batch.raw_bytes,
+            "oversized": batch.oversized,
+        }
+        about.append(msgspec.json.encode(members))
+        previous = batch.position
     units = pa.array([batch.units for batch in batches], type=SCHEMA.field("units").type)
     return pa.record_batch([units, pa.array(about, type=pa.binary())], schema=SCHEMA)
 
 
-def _batch(units: list[bytes], about: bytes) -> Batch:
+def _batch(units: list[bytes], about: bytes, previous: Position) -> Batch:
     members = msgspec.json.decode(about)
     locators = dict(members["locators"])
     oversized = members["oversized"]
@@ -121,7 +124,28 @@ def _batch(units: list[bytes], about: bytes) -> Batch:
         units=units,
         kind=members["kind"],
         locators=LOCATORS.get(locators.pop("kind"))(**locators),
-        position=members["position"],
+        position=_moved(previous, members["moved"]),
         raw_bytes=members["raw_bytes"],
         oversized=Oversized(**oversized) if oversized else None,
     )
+
+
+def _difference(before: Any, after: Any) -> dict[str, Any]:
+    """What has to change in *before*: a position may name ten thousand files of which one batch moves one."""
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return {"is": after}
+    old, new = cast(Position, before), cast(Position, after)
+    changed = {name: _difference(old.get(name), value) for name, value in new.items() if _differs(old, name, value)}
+    return {"changed": changed, "gone": [name for name in old if name not in new]}
+
+
+def _differs(old: Position, name: str, value: Any) -> bool:
+    return name not in old or (old[name] is not value and old[name] != value)
+
+
+def _moved(before: Any, difference: dict[str, Any]) -> Any:
+    if "is" in difference:
+        return difference["is"]
+    changed = {name: _moved(before.get(name), change) for name, change in difference["changed"].items()}
+    gone = set(difference["gone"])
+    return {name: value for name, value in before.items() if name not in gone} | changed
