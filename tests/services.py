@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,6 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-POSTGRES_USER = "postgres"
 
 
 def free_port() -> int:
@@ -59,33 +59,26 @@ def running(
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL of its own with an empty database; yields its URL. It refuses to run as root."""
+def postgres() -> Iterator[str]:
+    """A PostgreSQL of its own; yields the URL of a database. The server refuses root, so another user runs it then."""
     tools = _postgres_tools()
-    data, port = folder / "data", free_port()
-    folder.mkdir(parents=True, exist_ok=True)
+    # Not below pytest's folders: those are closed to other users.
+    folder = Path(tempfile.mkdtemp(prefix="rootsys-postgres-"))
     as_user: list[str] = []
     if os.geteuid() == 0:
-        as_user = ["runuser", "-u", POSTGRES_USER, "--"]
-        shutil.chown(folder, POSTGRES_USER)
-        for above in folder.parents:
-            # pytest makes its folders for the owner only; the server has to pass through, not to read.
-            if not above.stat().st_mode & 0o001:
-                above.chmod(above.stat().st_mode | 0o001)
+        as_user = ["runuser", "-u", "postgres", "--"]
+        shutil.chown(folder, "postgres")
+    data, port = str(folder / "data"), free_port()
     options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off -c wal_level=logical"
-    start = ["-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start"]
+    start = ["-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start"]
     try:
-        _run([*as_user, str(tools / "initdb"), "-D", str(data), "-U", "app", "-A", "trust", "-E", "UTF8"], folder)
+        _run([*as_user, str(tools / "initdb"), "-D", data, "-U", "app", "-A", "trust", "-E", "UTF8"], folder)
         _run([*as_user, str(tools / "pg_ctl"), *start], folder)
-        _run([*as_user, str(tools / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "app", "ops"], folder)
-        yield f"postgresql://app@127.0.0.1:{port}/ops"
+        yield f"postgresql://app@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run(
-            [*as_user, str(tools / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop"],
-            cwd=folder,
-            capture_output=True,
-            check=False,
-        )
+        stop = [*as_user, str(tools / "pg_ctl"), "-D", data, "-m", "immediate", "stop"]
+        subprocess.run(stop, cwd=folder, capture_output=True, check=False)
+        shutil.rmtree(folder)
 
 
 def dagster_env(home: Path, **more: str) -> dict[str, str]:
@@ -158,11 +151,12 @@ def dagster_servers(home: Path, **env: str) -> Iterator[Webserver]:
 
 
 def _postgres_tools() -> Path:
+    """The newest PostgreSQL that Debian's packages put here, else the one on the path."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     found = shutil.which("initdb")
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
-    if found is None and not folders:
+    if not folders and found is None:
         raise FileNotFoundError("PostgreSQL is not installed: apt-get install postgresql")
-    return Path(found).parent if found else folders[0]
+    return folders[-1] if folders else Path(str(found)).resolve().parent
 
 
 def _run(command: Sequence[str], folder: Path) -> None:
