@@ -41,7 +41,7 @@ from rootsys_dagster.log.store import (
     write_durable,
 )
 
-MANIFEST_NAME = re.compile(r"^(\d{8})\.json$")
+MANIFEST_NAME = re.compile(r"^(?!0{8})(\d{8})\.json$")
 NAME_MAX = 200
 
 
@@ -163,8 +163,8 @@ class CommitLog:
             LogDamagedError: the log cannot be continued.
         """
         preflight(self.state_root)
-        with storage_errors(self.folder):
-            for name in ("records", "dead_letters", "log"):
+        for name in ("records", "dead_letters", "log"):
+            with storage_errors(self.folder / name):
                 make_folder(self.folder / name, self.state_root)
         with exclusive_lock(self.folder / "lock", f"run {run_id} (process {os.getpid()})".encode()):
             # A run that was killed right after its link left a name that is seen but that a power cut could still take.
