@@ -35,10 +35,11 @@ class Reader:
         (self.folder / old).rename(self.folder / new)
 
     def run(self) -> list[tuple[str | None, bytes]]:
-        """New units with the file that each came from."""
+        """New units with the file that each came from; every batch has to move the position by its own bytes."""
         found: list[tuple[str | None, bytes]] = []
         for batch in self.driver.read(self.position):
-            self.position = json.loads(json.dumps(batch.position))
+            before, self.position = self.position, json.loads(json.dumps(batch.position))
+            assert self.driver.span(before, batch.position) in (batch.raw_bytes, None)
             found += [(batch.locators.locator, unit) for unit in batch.units]
         return found
 
