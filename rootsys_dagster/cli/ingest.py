@@ -89,7 +89,7 @@ def ingest_interface(
     driver = open_driver(interface, chosen, project.root, project.data_roots)
     log = CommitLog(project.state_root, StreamId(interface.name, interface.version))
     line = Line(interface, entry.sha256, log, driver, chosen.source or interface.name)
-    with log.writer(new_run_id()) as writer, told(interface.name, writer, events) as progress:
+    with log.writer(new_run_id()) as writer, told(interface.name, writer, chosen, events) as progress:
         if chosen.replay_dlq is not None:
             batches = read_dead_letters(chosen.replay_dlq, chosen.replay_dlq_source, chosen.replay_dlq_table)
             report = ingest(line, writer, stop.until_requested(batches), mode="replay", progress=progress)
@@ -104,10 +104,10 @@ def ingest_interface(
     return outcome
 
 
-def merge(entry: FabricFile, project: Project, stop: Stop, *, events: bool) -> Outcome:
+def merge(entry: FabricFile, project: Project, chosen: RunOptions, stop: Stop, *, events: bool) -> Outcome:
     """Merge what the inputs of a fabric have committed since the last merge."""
     fabric = entry.require()
-    live = LiveLine(fabric.name, merged=True)
+    live = LiveLine(fabric.name, wanted=not chosen.json_only, merged=True)
 
     def progress(counts: Counts) -> None:
         stop.raise_if_requested()
@@ -125,9 +125,9 @@ def merge(entry: FabricFile, project: Project, stop: Stop, *, events: bool) -> O
 
 
 @contextmanager
-def told(name: str, writer: LogWriter, events: bool) -> Iterator[Callable[[Counts], None]]:
+def told(name: str, writer: LogWriter, chosen: RunOptions, events: bool) -> Iterator[Callable[[Counts], None]]:
     """A progress callback that moves the live line and, at the end too, tells of each new commit."""
-    live = LiveLine(name)
+    live = LiveLine(name, wanted=not chosen.json_only)
     seen = writer.head
 
     def tell_of_commit() -> None:

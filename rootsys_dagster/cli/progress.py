@@ -13,10 +13,10 @@ EVERY_S = 0.1
 class LiveLine:
     """Rewrites one line of standard error, at most ten times a second."""
 
-    def __init__(self, name: str, *, merged: bool = False) -> None:
+    def __init__(self, name: str, *, wanted: bool = True, merged: bool = False) -> None:
         self.name = name
         self.merged = merged
-        self.wanted = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.wanted = wanted and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.began_s = time.monotonic()
         self._shown_s = 0.0
 

@@ -98,7 +98,7 @@ def run_into_files(entry: InterfaceFile, chosen: RunOptions, stop: Stop, totals:
     else:
         batches = driver.read(None)
     source = chosen.source or interface.name
-    with live_line(interface.name) as live:
+    with live_line(interface.name, not chosen.json_only) as live:
         report = run_stateless(
             interface,
             source,
@@ -139,9 +139,9 @@ def outputs(chosen: RunOptions, append: bool) -> tuple[AbstractContextManager[Ou
 
 
 @contextmanager
-def live_line(name: str) -> Iterator[LiveLine]:
+def live_line(name: str, wanted: bool) -> Iterator[LiveLine]:
     """A line of progress that is gone at the end."""
-    live = LiveLine(name)
+    live = LiveLine(name, wanted=wanted)
     try:
         yield live
     finally:

@@ -73,7 +73,7 @@ def run_named(chosen: RunOptions, stop: Stop) -> int:
 def run_entry(entry: Entry, project: Project, chosen: RunOptions, stop: Stop, events: bool) -> Outcome:
     """One run of one interface or fabric, with the files named on the command line behind it."""
     if isinstance(entry, FabricFile):
-        outcome = merge(entry, project, stop, events=events)
+        outcome = merge(entry, project, chosen, stop, events=events)
     else:
         outcome = ingest_interface(entry, project, chosen, stop, events=events)
     export(outcome, chosen)
