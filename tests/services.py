@@ -49,7 +49,7 @@ def running(
     try:
         yield process
     finally:
-        for sign, wait_s in ((signal.SIGINT, 10), (signal.SIGKILL, 10)):
+        for sign, wait_s in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
             if process.poll() is None:
                 os.killpg(process.pid, sign)
                 try:
