@@ -1,0 +1,90 @@
+"""What every driver promises, on every registered kind. A kind without a world fails here."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rootsys_dagster.core.errors import RootsysError
+from rootsys_dagster.core.ports import Batch
+from rootsys_dagster.core.registry import DRIVERS, LOCATORS
+from tests.contract.worlds import DRIVER_WORLDS, DriverWorld
+
+KINDS = DRIVERS.kinds()
+
+
+@pytest.fixture(params=KINDS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> DriverWorld:
+    assert request.param in DRIVER_WORLDS, f"driver {request.param} needs a world in tests/contract/worlds.py"
+    world = DRIVER_WORLDS[request.param](tmp_path)
+    world.grow()
+    return world
+
+
+def units_of(batches: list[Batch]) -> list[bytes]:
+    return [unit for batch in batches for unit in batch.units]
+
+
+def test_a_read_gives_every_unit_once_and_in_order(world: DriverWorld) -> None:
+    assert units_of(list(world.driver().read(None))) == world.units()
+
+
+def test_a_read_goes_on_after_any_batch(world: DriverWorld) -> None:
+    batches = list(world.driver().read(None))
+    assert len(batches) > 1
+    for number, batch in enumerate(batches):
+        position = json.loads(json.dumps(batch.position))
+        assert units_of(list(world.driver().read(position))) == units_of(batches[number + 1 :])
+
+
+def test_what_is_added_is_read_and_nothing_else(world: DriverWorld) -> None:
+    position = list(world.driver().read(None))[-1].position
+    known = len(world.units())
+    assert list(world.driver().read(position)) == []
+    world.grow()
+    assert units_of(list(world.driver().read(position))) == world.units()[known:]
+
+
+def test_the_head_says_when_there_is_something_new(world: DriverWorld) -> None:
+    assert world.driver().head(None) is not None
+    position = list(world.driver().read(None))[-1].position
+    assert world.driver().head(position) is None
+    world.grow()
+    assert world.driver().head(position) is not None
+
+
+def test_the_position_moves_by_what_was_read(world: DriverWorld) -> None:
+    start = None
+    for batch in world.driver().read(None):
+        span = world.driver().span(start, batch.position)
+        assert span in (None, batch.raw_bytes)
+        start = batch.position
+
+
+def test_every_unit_says_where_it_stood(world: DriverWorld) -> None:
+    for batch in world.driver().read(None):
+        positions = [json.loads(position) for position in batch.locators.positions(batch.units)]
+        assert len(positions) == len(batch.units)
+        assert all(positions)
+        assert batch.locators.source_type == world.source_type
+        assert batch.locators.locator
+        members = batch.locators.to_json()
+        rebuilt = LOCATORS.get(members.pop("kind"))(**members)
+        assert list(rebuilt.positions(batch.units)) == list(batch.locators.positions(batch.units))
+
+
+def test_a_source_that_is_not_there_is_an_error_of_ours(world: DriverWorld) -> None:
+    world.vanish()
+    with pytest.raises(RootsysError):
+        world.driver().check()
+    with pytest.raises(RootsysError):
+        list(world.driver().read(None))
+
+
+def test_a_read_that_is_left_early_closes_what_it_opened(world: DriverWorld) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    batches = iter(world.driver().read(None))
+    next(batches)
+    del batches
+    assert len(os.listdir("/proc/self/fd")) == before
