@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.project import InterfaceFile, Project, ProjectFile
 from rootsys_dagster.defs.assets import SpecOf, interface_assets, interface_spec, why_not_executable
@@ -31,7 +32,9 @@ class _Found:
     runnable: list[AssetPair] = field(default_factory=list)
     shown: list[AssetPair] = field(default_factory=list)
     """Not run from here, but their commits are."""
-    interfaces: list[tuple[InterfaceFile, AssetPair]] = field(default_factory=list)
+    files: list[tuple[InterfaceFile, AssetPair]] = field(default_factory=list)
+    """Runnable, and read from files that the sensor can watch."""
+    sources: set[dg.AssetKey] = field(default_factory=set)
     record_keys: dict[Path, dg.AssetKey] = field(default_factory=dict)
     """By file, for the fabrics downstream."""
 
@@ -71,8 +74,8 @@ def build_definitions(
             found.runnable.append(fabric_pair(entry.require()))
             found.assets.append(fabric_assets(project, entry, found.runnable[-1], inputs))
     sensors = [mirror_sensor(project, found.runnable + found.shown)] if found.runnable or found.shown else []
-    if found.interfaces:
-        sensors.append(new_bytes_sensor(project, found.interfaces))
+    if found.files:
+        sensors.append(new_bytes_sensor(project, found.files))
     return dg.Definitions(
         assets=found.assets,
         jobs=jobs(found.runnable, job_per_interface),
@@ -90,13 +93,15 @@ def _add_interface(project: Project, entry: InterfaceFile, found: _Found, spec_o
     pair = replace(pair, keys={role: spec.key for role, spec in specs.items()})
     found.record_keys[entry.path] = pair.keys["records"]
     source = source_spec(interface)
-    if source not in found.assets:
+    if source.key not in found.sources:
+        found.sources.add(source.key)
         found.assets.append(source)
     reason = why_not_executable(interface)
     if reason is None:
         found.assets.append(interface_assets(interface, pair, specs))
         found.runnable.append(pair)
-        found.interfaces.append((entry, pair))
+        if interface.driver.kind in FILE_KINDS:
+            found.files.append((entry, pair))
     else:
         found.assets += [_not_executable(spec, reason) for spec in specs.values()]
         found.shown.append(pair)
@@ -111,12 +116,13 @@ def _not_executable(spec: dg.AssetSpec, reason: str) -> dg.AssetSpec:
 def _add_broken_files(project: Project, found: _Found) -> None:
     """A broken file keeps the place of its asset when that is free, beside its history."""
     taken = {key for pair in found.runnable + found.shown for key in pair.keys.values()}
-    taken |= {dg.AssetKey([file.asset]) for file in project.fabrics if not file.problems}
+    fabrics = [fabric_pair(file.require()) for file in project.fabrics if not file.problems]
+    taken |= {key for pair in fabrics for key in pair.keys.values()}
     for entry in (*project.interfaces, *project.fabrics):
         if entry.problems:
             key = dg.AssetKey([entry.asset])
             if key in taken:
-                key = dg.AssetKey(["invalid", entry.path.name.replace(".", "_")])
+                key = dg.AssetKey(["invalid", entry.path.name])
             taken.add(key)
             found.record_keys[entry.path] = key
             found.assets.append(_broken(project, entry, key))

@@ -31,7 +31,7 @@ def fabric_assets(
 
 def merge(context: dg.AssetExecutionContext):
     """Append what the inputs have committed since the last merge, keeping the first of each key."""
-    project: Project = context.resources.project.load()
+    project: Project = context.resources.project.project
     pair = pair_of(context)
     with told_to_dagster():
         log = pair.log(project)

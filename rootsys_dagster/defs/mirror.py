@@ -52,7 +52,7 @@ def mirror_pair(
     head = log.last_seq()
     if head == 0:
         return []
-    keys = {role: key for role, key in pair.keys.items() if roles is None or role in roles}
+    keys: dict[Role, dg.AssetKey] = {role: pair.keys[role] for role in roles or pair.keys}
     newest = instance.get_latest_materialization_events(list(keys.values()))
     told: list[Told] = []
     for role, key in keys.items():

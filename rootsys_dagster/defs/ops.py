@@ -162,7 +162,7 @@ def _execute(context: dg.OpExecutionContext, line: Line, fetched: dict[str, Any]
 
 
 def _surroundings(context: dg.OpExecutionContext) -> tuple[Project, InterfaceFile, AssetPair]:
-    project: Project = context.resources.project.load()
+    project: Project = context.resources.project.project
     pair = pair_of(context)
     return project, project.interface(pair.stream.name, pair.stream.version), pair
 

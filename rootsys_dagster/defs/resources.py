@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from rootsys_dagster.core.ports import Batch
 from rootsys_dagster.core.position import Position
@@ -22,7 +23,8 @@ def current_project(root: Path | None = None, state_root: Path | None = None) ->
     if known and known[0] == known[1].fingerprint():
         return known[1]
     project = load_project(root, state_root)
-    _projects[root, state_root] = project.fingerprint(), project
+    # By its full name too, by which a run in this process will ask for it.
+    _projects[root, state_root] = _projects[project.root, project.state_root] = project.fingerprint(), project
     return project
 
 
@@ -31,10 +33,17 @@ class ProjectResource(dg.ConfigurableResource[Project]):
 
     root: str
     state_root: str
+    _project: Project | None = PrivateAttr(default=None)
 
-    def load(self) -> Project:
-        """The project that ops work on."""
-        return current_project(Path(self.root), Path(self.state_root))
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Read the project once per run: every step sees the same files, and a thousand of them are read once."""
+        self._project = current_project(Path(self.root), Path(self.state_root))
+
+    @property
+    def project(self) -> Project:
+        """The project as it stood when the run began."""
+        assert self._project is not None
+        return self._project
 
 
 class DriverResource(dg.ConfigurableResource[Line]):

@@ -38,7 +38,9 @@ class EnvStorage(DagsterSqliteStorage):
         return CONFIG
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> DagsterStorage:
+    def from_config_value(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, inst_data: ConfigurableClassData | None, config_value: Any
+    ) -> DagsterStorage:
         url = os.environ.get(POSTGRES_URL_VARIABLE)
         if url:
             from dagster_postgres import DagsterPostgresStorage

@@ -89,7 +89,25 @@ def test_two_files_of_one_asset_name_break_each_other_and_nothing_else(project: 
     found = graph(project)
     assert found.get(key("mes")).is_executable
     assert not found.get(key("a_b")).is_executable
-    assert not found.get(key("invalid/two_json")).is_executable
+    assert not found.get(dg.AssetKey(["invalid", "two.json"])).is_executable
+
+
+def test_a_broken_file_never_takes_the_place_of_a_good_one(project: ProjectFolder) -> None:
+    project.interface("mes")
+    project.fabric("defects", ["mes"])
+    for name in ("mes_dead_letters", "defects_duplicates", "a.b", "a_b"):
+        (project.root / "interfaces" / f"{name}.json").write_text("{")
+    found = graph(project)
+    assert all(found.get(key(name)).is_executable for name in ("mes_dead_letters", "defects_duplicates"))
+    broken = {one for one in found.get_all_asset_keys() if found.get(one).group_name == "invalid"}
+    assert len(broken) == 4
+
+
+def test_folders_that_look_alike_in_a_key_are_one_source(project: ProjectFolder) -> None:
+    project.interface("one", driver={"kind": "text", "input": "data/a b/x.txt"})
+    project.interface("two", driver={"kind": "text", "input": "data/a_b/x.txt"})
+    found = graph(project)
+    assert found.get(key("one")).parent_keys == found.get(key("two")).parent_keys == {key("folder/data/a_b")}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +127,7 @@ def test_what_dagster_cannot_run_is_shown_with_the_reason(project: ProjectFolder
     found = graph(project)
     for name in ("mes", "mes_dead_letters"):
         assert not found.get(key(name)).is_executable
-        assert why in found.get(key(name)).description
+        assert why in (found.get(key(name)).description or "")
     assert "secret" not in repr(list(found.get_all_asset_keys()))
     assert job_names(project) == set()
 
@@ -192,11 +210,14 @@ def test_a_component_can_change_how_assets_look_and_how_they_run(project: Projec
     assert len(project.records()) == 1
 
 
-@pytest.mark.parametrize("command", [["check", "defs"], ["list", "defs", "--json"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["check", "defs"], ["list", "defs", "--json"], ["launch", "--job", "mes"]], ids=" ".join
+)
 def test_dg_knows_the_project(project: ProjectFolder, command: list[str]) -> None:
     shutil.copy(REPOSITORY / "pyproject.toml", project.root)
     (project.root / "rootsys_dagster").symlink_to(REPOSITORY / "rootsys_dagster")
     project.interface("mes")
+    project.data("mes.jsonl", [{"id": 1}])
     done = subprocess.run(
         [str(Path(sys.executable).with_name("dg")), *command],
         cwd=project.root,
@@ -205,6 +226,7 @@ def test_dg_knows_the_project(project: ProjectFolder, command: list[str]) -> Non
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert project.log().last_seq() == (1 if "launch" in command else 0)
     if "--json" in command:
         assert {"mes", "mes_dead_letters"} <= {asset["asset_key"] for asset in json.loads(done.stdout)["assets"]}
 

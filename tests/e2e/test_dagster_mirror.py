@@ -154,10 +154,15 @@ def test_a_history_longer_than_a_page_is_read_to_its_end(
 def test_the_mirror_sensor_heals_and_then_has_nothing_to_say(
     committed: ProjectFolder, instance: dg.DagsterInstance
 ) -> None:
-    sensor = build_definitions(committed.root).get_sensor_def("mirror")
-    first = sensor(dg.build_sensor_context(instance=instance))
-    assert "6 events" in first.skip_reason.skip_message
-    again = sensor(dg.build_sensor_context(instance=instance, cursor=first.cursor))
-    assert again.skip_reason.skip_message == "Dagster knows every commit"
-    assert again.cursor == first.cursor
+    sensor = build_definitions(committed.root).resolve_sensor_def("mirror")
+
+    def tick(cursor: str | None = None) -> tuple[str | None, str | None]:
+        result = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
+        assert isinstance(result, dg.SensorResult)
+        assert result.skip_reason is not None
+        return result.skip_reason.skip_message, result.cursor
+
+    said, cursor = tick()
+    assert said == "told Dagster of 6 events"
+    assert tick(cursor) == ("Dagster knows every commit", cursor)
     assert len(heard(instance)) == 3
