@@ -26,9 +26,9 @@ from rootsys_dagster.pipeline.run import Progress
 
 __all__ = ["MergeReport", "MergeStats", "merge_fabric", "merge_files"]
 
-COMMIT_RECORDS = 1_000_000
-COMMIT_BYTES = 256 << 20
-"""A commit is made after the input commit with which one of the two is reached."""
+COMMIT_RECORDS = 2_000_000
+COMMIT_BYTES = 1 << 30
+"""A commit is made after the input commit with which one of the two is reached: some seconds of work."""
 
 Keys = npt.NDArray[np.uint64]
 
