@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,21 @@ def environment(**more: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in OURS} | more
 
 
-def rootsys(*arguments: object, cwd: Path, given: bytes | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+def rootsys(
+    *arguments: object, cwd: Path, given: bytes = b"", more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end. Whatever happens, nobody may see a traceback.
 
     Args:
-        given: standard input; none means an empty one.
+        given: standard input.
         more: environment variables.
     """
     done = subprocess.run(
         [ROOTSYS, *map(str, arguments)],
         cwd=cwd,
-        input=given or b"",
+        input=given,
         capture_output=True,
-        env=environment(**more),
+        env=environment(**(more or {})),
         timeout=120,
         check=False,
     )

@@ -40,8 +40,8 @@ def find_log(name: str, state_root: Path | None, project: Path | None = None) ->
         root = loaded.state_root
         known = [StreamId(file.name, file.version) for file in (*loaded.interfaces, *loaded.fabrics) if file.model]
     else:
-        root, known = state_root.resolve(), []
-    streams = list(dict.fromkeys([*(log.stream for log in find_logs_of(root, None)), *known]))
+        root, known = existing(state_root), []
+    streams = list(dict.fromkeys([*(log.stream for log in find_logs(root)), *known]))
     found = [stream for stream in streams if name in (stream.name, str(stream))]
     if len(found) == 1:
         return CommitLog(root, found[0])
@@ -57,9 +57,14 @@ def find_logs_of(state_root: Path | None, project: Path | None) -> list[CommitLo
     """Every log with a commit, below the state root that is named, or below that of the project."""
     if state_root is None:
         return find_logs(load_project(project).state_root)
+    return find_logs(existing(state_root))
+
+
+def existing(state_root: Path) -> Path:
+    """A state root that was named: unlike that of a project, it has to be there already."""
     if not state_root.is_dir():
         raise ConfigError(f"state root {state_root} does not exist; check --state-root", code="STATE.NOT_FOUND")
-    return find_logs(state_root.resolve())
+    return state_root.resolve()
 
 
 def position_text(position: Position | None) -> str:
