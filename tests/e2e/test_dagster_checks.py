@@ -164,3 +164,15 @@ def test_the_spool_is_gone_once_its_batches_are_committed(mes: ProjectFolder) ->
     assert run(mes).success
     spool = mes.root / ".rootsys" / "mes" / "v1" / "spool"
     assert not spool.exists() or list(spool.iterdir()) == []
+
+
+def test_a_dead_letter_sink_that_is_down_delays_only_itself(mes: ProjectFolder) -> None:
+    mes.interface("mes", required_paths=["/id"], dead_letters={"kind": "file", "path": "kept/dead.jsonl"})
+    (mes.root / "kept" / "dead.jsonl").mkdir(parents=True)
+    result = run(mes)
+    assert not result.success
+    assert [event.asset_key for event in result.get_asset_materialization_events()] == [dg.AssetKey("mes")]
+    assert mes.log().last_seq() == 1
+    (mes.root / "kept" / "dead.jsonl").rmdir()
+    assert run(mes).success
+    assert (mes.root / "kept" / "dead.jsonl").read_bytes().count(b"\n") == 1
