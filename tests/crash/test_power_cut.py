@@ -30,6 +30,9 @@ class Disk:
         self.random = Random(seed)
         self.sync = sync
         self.cuts = 0
+        self.alive = 0
+        """Cuts that hit a run before its end."""
+        self.finished = Checked()
 
     def cut(self, delay_s: float) -> Checked:
         """Run, cut the power after *delay_s*, judge what is left on the disk and let the run be finished there.
@@ -41,14 +44,14 @@ class Disk:
         acknowledged = self.image.with_name(f"acknowledged-{self.cuts}")
         self.source.grow(600_000, torn=True)
         with ext4(self.image, self.image.with_name(f"mount-{self.cuts}")) as mounted:
-            before = check(mounted / STATE, self.source.lines)
+            before = check(mounted / STATE, self.source.lines, self.finished)
             run = self.pool.start(
                 "run", self.source.root, state_root=mounted / "state", ack=str(acknowledged), sync=self.sync
             )
             run.await_commits(mounted / STATE, before.commits + self.random.randrange(3))
             time.sleep(delay_s)
             run.signal(signal.SIGSTOP)
-            assert run.await_state("TZ") == "T" or not self.sync, "the run was done before the cut"
+            self.alive += run.await_state("TZ") == "T"
             cut_power(self.image, copy)
             run.kill()
         safe = before.lines + int((acknowledged.read_text().split() or ["0"])[-1]) if acknowledged.exists() else 0
@@ -57,14 +60,14 @@ class Disk:
             if left.lines < safe:
                 raise Broken(f"lost: {safe} lines were acknowledged, {left.lines} are on the disk")
             self.pool.run("run", self.source.root, state_root=mounted / "state").require_success()
-            check(mounted / STATE, self.source.lines)
+            self.finished = check(mounted / STATE, self.source.lines, left)
         self.image.unlink()
         self.image = copy
         return left
 
 
 @pytest.mark.parametrize(
-    "cuts", [pytest.param(3, id="3"), pytest.param(60, id="60", marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+    "cuts", [pytest.param(3, id="3"), pytest.param(40, id="40", marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
 def test_what_was_acknowledged_survives_a_power_cut(
     source: Source, pool: Pool, tmp_path: Path, root: None, cuts: int
@@ -74,6 +77,7 @@ def test_what_was_acknowledged_survives_a_power_cut(
     left = [disk.cut(disk.random.uniform(0, 0.02)) for _ in range(cuts)]
     source.grow(1)
 
+    assert disk.alive > cuts / 2, "the runs were done before the cuts"
     assert left[-1].commits > cuts, "the cuts came before anything was committed"
     with ext4(disk.image, tmp_path / "last") as mounted:
         pool.run("run", source.root, state_root=mounted / "state").require_success()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crash.faults import Call, aim
-from crash.oracle import check, check_complete
+from crash.oracle import Checked, check, check_complete
 from crash.pool import Outcome, Pool
 from crash.source import Source
 
@@ -31,7 +31,8 @@ def results(outcomes: list[Outcome]) -> Counter[str]:
 def run_together(source: Source, pool: Pool, *, lock: bool, gc: bool = False) -> Counter[str]:
     """Let four writers go at the same instant, again and again until nothing is left to commit."""
     seen: Counter[str] = Counter()
-    while check(source.root / STATE, source.lines).lines < len(source.lines):
+    checked = Checked()
+    while (checked := check(source.root / STATE, source.lines, checked)).lines < len(source.lines):
         children = [pool.start("run", source.root, wait=True, lock=lock) for _ in range(WRITERS)]
         if gc:
             children += [pool.start("gc", source.root, wait=True) for _ in range(2)]
@@ -93,11 +94,12 @@ def test_a_writer_that_slept_while_another_took_over_is_fenced(source: Source, p
 
 @pytest.mark.parametrize("naps", [pytest.param(5, id="short"), pytest.param(100, id="long", marks=pytest.mark.long)])
 def test_writers_that_sleep_at_any_moment_lose_nothing(source: Source, pool: Pool, naps: int) -> None:
-    fenced = 0
+    fenced, checked = 0, Checked()
     for nap in range(naps):
         source.grow(300_000, torn=True)
         sleeper = pool.start("run", source.root)
-        sleeper.await_commits(source.root / STATE, check(source.root / STATE, source.lines).commits + nap % 3)
+        checked = check(source.root / STATE, source.lines, checked)
+        sleeper.await_commits(source.root / STATE, checked.commits + nap % 3)
         time.sleep(nap % 7 / 1000)
         sleeper.signal(signal.SIGSTOP)
         slept = sleeper.await_state("TZ") == "T"
