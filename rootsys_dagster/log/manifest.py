@@ -1,5 +1,6 @@
 """The manifest: one commit, immutable and chained to the one before by hash."""
 
+import hashlib
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -92,6 +93,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     committed_at: str
     tool_version: str
+    self_sha256: str = ""
+    """Of this manifest's own line with this member empty: the newest manifest has no successor yet to vouch for it."""
 
     def file(self, kind: SegmentKind) -> SegmentFile | None:
         """The file of *kind*, or None when this commit has none."""
@@ -104,14 +107,15 @@ _decode = msgspec.json.Decoder(Manifest).decode
 
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The manifest as one JSON line: what is hashed and chained."""
-    return _encode(manifest) + b"\n"
+    data = _encode(msgspec.structs.replace(manifest, self_sha256=""))
+    return _encode(msgspec.structs.replace(manifest, self_sha256=_sha256(data))) + b"\n"
 
 
 def parse_manifest(data: bytes, name: str) -> Manifest:
     """Read a manifest back.
 
     Raises:
-        LogDamagedError: the bytes are not a manifest of a format this version knows.
+        LogDamagedError: the bytes are not a manifest of a format this version knows, or not as they were written.
     """
     try:
         manifest = _decode(data)
@@ -119,4 +123,11 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
         raise LogDamagedError(f"{name} is not a readable manifest; run rootsys verify") from error
     if manifest.format != FORMAT:
         raise LogDamagedError(f"{name} has format {manifest.format}, this version reads {FORMAT}; update rootsys")
+    without = data.rstrip(b"\n").replace(manifest.self_sha256.encode(), b"")
+    if _sha256(without) != manifest.self_sha256:
+        raise LogDamagedError(f"{name} was changed after it was written; restore it from a backup")
     return manifest
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
