@@ -28,13 +28,14 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $(STAMP)
 
 demo: setup ## Materialize the example interfaces and their fabric through Dagster, then show the outcome
-	$(BIN)/dagster job execute -m rootsys_dagster.definitions -j all
+	@$(BIN)/python -W ignore -m dagster job execute -m rootsys_dagster.definitions -j all
 	@echo
 	@$(BIN)/rootsys show
 	@echo
-	@echo "records:       $(BIN)/rootsys records mes --limit 3"
-	@echo "dead letters:  $(BIN)/rootsys dead-letters list earthquakes --limit 3"
-	@echo "Dagster's UI:  make ui, then http://127.0.0.1:$(PORT)"
+	@echo "records       .rootsys/NAME/VERSION/records/*.jsonl         $(BIN)/rootsys records mes --limit 3"
+	@echo "dead letters  .rootsys/NAME/VERSION/dead_letters/*.jsonl    $(BIN)/rootsys dead-letters list earthquakes --limit 3"
+	@echo "checkpoint    'end' in the newest .rootsys/NAME/VERSION/log/*.json    $(BIN)/rootsys show earthquakes"
+	@echo "Dagster's UI  make ui, then http://127.0.0.1:$(PORT)"
 
 ui: setup ## Open Dagster's UI on 127.0.0.1:3000 (other port: make ui PORT=3001)
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT) --workspace workspace.yaml

@@ -60,5 +60,5 @@ def _spec(
         code_version=entry.sha256[:16],
         owners=fabric.owners,
         tags=fabric.tags,
-        kinds={"fabric"},
+        kinds={"merge"},
     )

@@ -73,9 +73,9 @@ def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str,
         # From the log and not from the report: an earlier try of this step may have committed before it failed.
         commits = [one for one in line.log.manifests(after=spool["base_seq"]) if one.run_id == context.run.run_id]
     counts = summed(commits)
-    context.log.info(
-        f"{pair.stream}: {counts.accepted} records, {counts.dead_letters} dead letters in {len(commits)} commits"
-    )
+    outcome = f"{counts.accepted} records, {counts.dead_letters} dead letters" if commits else "nothing new"
+    newest = commits[-1].seq if commits else spool["base_seq"]
+    context.log.info(f"{pair.stream}: {outcome}, at commit {newest}")
     if report.stopped:
         context.log.warning(f"{pair.stream}: stopped by {report.stopped}; the next run goes on from there")
     return {"seqs": [commit.seq for commit in commits], "stopped": report.stopped}
