@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,12 @@ from typing import Any, Self
 WORKER = Path(__file__).with_name("worker.py")
 NAMED_ERROR = 3
 """Exit code of a child that ended with an error of ours."""
+
+
+def await_commits(folder: Path, count: int, until: Callable[[], bool]) -> None:
+    """Wait until a log holds *count* manifests, or for *until*."""
+    while len(list((folder / "log").glob("[0-9]*.json"))) < count and not until():
+        time.sleep(0.0005)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +73,7 @@ class Child:
 
     def await_commits(self, folder: Path, count: int) -> None:
         """Wait until a log holds *count* manifests, or the child has ended."""
-        while len(list((folder / "log").glob("[0-9]*.json"))) < count and self.state() != "Z":
-            time.sleep(0.0005)
+        await_commits(folder, count, until=lambda: self.state() == "Z")
 
     def wait(self) -> Outcome:
         """Wait for its end."""
