@@ -1,4 +1,4 @@
-"""One run of one interface or fabric through its commit log, told of while it goes on, and its followers after it."""
+"""One run of one interface through its commit log, told of while it goes on, and the followers of any log after it."""
 
 import hashlib
 import uuid
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rootsys_dagster.cli.events import commit_event
 from rootsys_dagster.cli.lag import unread_bytes
@@ -15,15 +15,25 @@ from rootsys_dagster.cli.progress import LiveLine
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.stop import Stop
 from rootsys_dagster.core.errors import ConfigError
-from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
+from rootsys_dagster.core.position import Position
+from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import SINKS
 from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
-from rootsys_dagster.log.manifest import Counts, SegmentKind
-from rootsys_dagster.pipeline.merge import MergeReport, merge_fabric
+from rootsys_dagster.log.manifest import Counts, Manifest, SegmentKind
 from rootsys_dagster.pipeline.publish import FollowerReport, follow, publish
 from rootsys_dagster.pipeline.replay import read_dead_letters
-from rootsys_dagster.pipeline.run import Line, RunReport, ingest
+from rootsys_dagster.pipeline.run import Line, ingest
 from rootsys_dagster.pipeline.stateless import default_dead_letter_path
+
+
+class Report(Protocol):
+    """What runs and merges report alike."""
+
+    run_id: str
+    end: Position | None
+    manifests: list[Manifest]
+    counts: Counts
+    elapsed_s: float
 
 
 @dataclass(slots=True)
@@ -31,25 +41,18 @@ class Outcome:
     """What one run of one interface or fabric did.
 
     Attributes:
+        stopped: the limit or request that ended the run before the source was done.
         waiting: bytes at the end of the input that are no complete line yet.
     """
 
     name: str
     source: str
     log: CommitLog
-    report: RunReport | MergeReport
+    report: Report
+    is_merge: bool = False
+    stopped: str | None = None
     waiting: int = 0
     followers: list[FollowerReport] = field(default_factory=list[FollowerReport])
-
-    @property
-    def stopped(self) -> str | None:
-        """The limit or request that ended the run before the source was done."""
-        return self.report.stopped if isinstance(self.report, RunReport) else None
-
-    @property
-    def is_merge(self) -> bool:
-        """Whether this was a fabric."""
-        return isinstance(self.report, MergeReport)
 
     @property
     def failed(self) -> bool:
@@ -96,32 +99,12 @@ def ingest_interface(
         else:
             batches = driver.read(writer.position)
             report = ingest(line, writer, stop.until_requested(batches), progress=progress)
-    if stop.requested:
-        report.stopped = "stop requested"
-    waiting = 0 if report.stopped or chosen.replay_dlq else unread_bytes(driver, report.end) or 0
-    outcome = Outcome(interface.name, line.source, log, report, waiting)
+    outcome = Outcome(interface.name, line.source, log, report)
+    outcome.stopped = "stop requested" if stop.requested else report.stopped
+    if not outcome.stopped and not chosen.replay_dlq:
+        outcome.waiting = unread_bytes(driver, report.end) or 0
     outcome.followers = publish(entry, project)
     return outcome
-
-
-def merge(entry: FabricFile, project: Project, chosen: RunOptions, stop: Stop, *, events: bool) -> Outcome:
-    """Merge what the inputs of a fabric have committed since the last merge."""
-    fabric = entry.require()
-    live = LiveLine(fabric.name, wanted=not chosen.json_only, merged=True)
-
-    def progress(counts: Counts) -> None:
-        stop.raise_if_requested()
-        live(counts)
-
-    log = CommitLog(project.state_root, StreamId(fabric.name, fabric.version))
-    try:
-        report = merge_fabric(entry, project, run_id=new_run_id(), progress=progress)
-    finally:
-        live.clear()
-    if events:
-        for manifest in report.manifests:
-            commit_event(manifest)
-    return Outcome(fabric.name, fabric.name, log, report)
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def run_into_log(entry: InterfaceFile, chosen: RunOptions, contracts_path: Path,
 def run_into_files(entry: InterfaceFile, chosen: RunOptions, stop: Stop, totals: Totals, *, append: bool) -> None:
     """One run of the reference: everything, into files that are replaced, or added to by later runs."""
     interface = entry.require()
-    driver = open_driver(interface, chosen, Path.cwd(), ())
+    driver = open_driver(interface, chosen, Path.cwd(), (), to_the_end=True)
     records, dead_letters = outputs(chosen, append)
     if chosen.replay_dlq is not None:
         batches = read_dead_letters(chosen.replay_dlq, chosen.replay_dlq_source, chosen.replay_dlq_table)

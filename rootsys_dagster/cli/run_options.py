@@ -49,10 +49,13 @@ class RunOptions:
 
 
 def open_driver(
-    interface: Interface, chosen: RunOptions, root: Path, data_roots: tuple[Path, ...]
+    interface: Interface, chosen: RunOptions, root: Path, data_roots: tuple[Path, ...], *, to_the_end: bool = False
 ) -> Driver[DriverConfig]:
     """The driver of *interface*, or the file driver and the input that were asked for instead.
 
+    Args:
+        to_the_end: take a last line without its line end too, unless the interface file says otherwise: no later run
+            will come for it.
     Raises:
         ConfigError: the interface is switched off, or no driver of its kind is part of this version.
     """
@@ -69,4 +72,6 @@ def open_driver(
             root, data_roots = Path.cwd(), ()
         else:
             warn(f"--input is not used: {interface.name} is read by its {config.kind} driver", "RUN.INPUT_UNUSED")
+    if to_the_end and config.kind in FILE_KINDS and "eof" not in config.model_fields_set:
+        config = config.model_copy(update={"eof": "accept"})
     return DRIVERS.get(config.kind)(config, DriverContext(root, data_roots, limit))

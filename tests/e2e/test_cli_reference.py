@@ -257,6 +257,17 @@ def test_standard_input_has_no_file_name(mes):
     assert record["metadata"]["source_details"]["locator"] == "stdin"
 
 
+@pytest.mark.parametrize(("driver", "expected"), [({}, ["1", "2"]), ({"eof": "wait"}, ["1"])])
+def test_a_last_line_without_its_end_is_read_too_since_no_later_run_would(project, driver, expected):
+    project.interface("mes", record_id_paths=["/id"], driver={"kind": "jsonl", "input": "data/mes.jsonl"} | driver)
+    (project.root / "data/mes.jsonl").write_text('{"id":1}\n{"id":2}')
+    run = ("run", "--interface", "interfaces/mes.json")
+    assert rootsys(*run, "--output", "o", cwd=project.root).returncode == 0
+    assert ids(project.root / "o") == expected
+    rootsys(*run, "--state-root", "state", "--output", "p", cwd=project.root)
+    assert ids(project.root / "p") == ["1"], "the next run will come for it"
+
+
 def test_an_interface_that_is_not_allowed_stops_before_anything_is_read(mes):
     (mes / "contracts/allowlist.json").write_text('{"allowlist":[{"name":"qms","version":"v1"}]}')
     done = rootsys("run", "--interface", "interfaces/mes.json", "--output", "o", cwd=mes)
