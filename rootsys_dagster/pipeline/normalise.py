@@ -23,7 +23,7 @@ from rootsys_dagster.core.ports import Batch
 from rootsys_dagster.core.record import key_seed, reason_codes, record_key
 from rootsys_dagster.log.manifest import Counts
 from rootsys_dagster.pipeline.envelope import Envelope, payload_data
-from rootsys_dagster.pipeline.exact_json import MAX_DEPTH, NotJsonError, canonical, parse
+from rootsys_dagster.pipeline.exact_json import MAX_DEPTH, NotJsonError, canonical, deeper_than, parse
 from rootsys_dagster.pipeline.validate import Validator, Verdict
 
 Tree = dict[str, "Tree"]
@@ -188,7 +188,7 @@ class Normaliser:
             ]
         return [_plain_id(row) for row in zip(*columns, strict=True)]
 
-    def _keys(self, ids: Iterable[bytes]) -> bytes:
+    def _keys(self, ids: Iterable[Any]) -> bytes:
         return b"".join(map(record_key, ids, repeat(self._seed)))
 
     def _render_plain(
@@ -305,8 +305,7 @@ def _vetted(units: list[bytes]) -> list[bytes]:
     if len(block) > 2 * MAX_DEPTH and max(map(len, units)) > 2 * MAX_DEPTH:
         # How deep the decoder goes depends on who calls it: only what is shallow for sure is left to it.
         suspicious = [
-            unit if len(unit) <= 2 * MAX_DEPTH or unit.count(b"[") + unit.count(b"{") <= MAX_DEPTH else b""
-            for unit in suspicious
+            b"" if len(unit) > 2 * MAX_DEPTH and deeper_than(unit, MAX_DEPTH) else unit for unit in suspicious
         ]
     return suspicious
 

@@ -38,14 +38,22 @@ def refuse(text: str) -> NoReturn:
     raise Refused(text)
 
 
+def flat(members: list[tuple[str, Any]]) -> list[Any]:
+    return [part for pair in members for part in pair]
+
+
 def read(unit: bytes) -> Any:
     """Parsed JSON with lexemes for numbers."""
     try:
         text = unit.decode("utf-8")
         value = json.loads(text, parse_int=Lexeme, parse_float=Lexeme, parse_constant=refuse)
+        # Members that a later one of the same name hides count too.
+        everything = json.loads(text, object_pairs_hook=flat, parse_int=Lexeme)
     except (ValueError, RecursionError) as error:
         raise Refused(str(error)) from None
-    if levels(value) > LEVELS or any(0xD800 <= ord(char) < 0xE000 for found in strings(value) for char in found):
+    if levels(everything) > LEVELS or any(
+        0xD800 <= ord(char) < 0xE000 for found in strings(everything) for char in found
+    ):
         raise Refused("deep or with half a surrogate pair")
     return value
 
@@ -55,12 +63,8 @@ def levels(value: Any) -> int:
     deepest, layer = 0, [value]
     while layer := [here for here in layer if isinstance(here, (dict, list))]:
         deepest += 1
-        layer = [below for here in layer for below in inside(here)]
+        layer = [below for here in layer for below in (here.values() if isinstance(here, dict) else here)]
     return deepest
-
-
-def inside(value: dict[str, Any] | list[Any]) -> list[Any]:
-    return list(value.values()) if isinstance(value, dict) else value
 
 
 def strings(value: Any) -> list[str]:

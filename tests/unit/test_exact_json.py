@@ -131,6 +131,9 @@ def test_canonical_agrees_with_the_naive_reader(payload: bytes) -> None:
         (b"\xef\xbb\xbf{}", "byte order mark"),
         (b'{"\\ud800":1}', "surrogate"),
         (b'[["\\udc00\\ud800"]]', "surrogate"),
+        (b'{"a":"\\ud800","a":1}', "surrogate"),
+        (b'"\\\\\\ud800"', "surrogate"),
+        (b'["' + b"x" * 300_000 + b'",]', "not valid JSON"),
         (b'"a\x00b"', "Invalid control character"),
         (b"1\x00", "at character 1"),
         (b"[" * 513 + b"]" * 513, "deeper than 512"),
@@ -141,6 +144,19 @@ def test_canonical_agrees_with_the_naive_reader(payload: bytes) -> None:
 def test_what_is_not_json_is_refused_with_a_reason_and_without_quoting_it(payload: bytes, why: str) -> None:
     with pytest.raises(NotJsonError, match=re.escape(why)):
         parse(payload)
+
+
+@pytest.mark.parametrize(
+    "payload", [b'"\\\\ud800"', b'"\\ud83d\\ude00\\uD83D\\uDE00"', b'"\\ue000\\ud7ff"', b'"\\\\\\\\udc00"']
+)
+def test_a_backslash_before_ud800_is_no_surrogate_and_a_pair_is_a_character(payload: bytes) -> None:
+    assert parse(payload) == naive.read(payload)
+
+
+@pytest.mark.parametrize("length", [10, 300_000])
+def test_a_large_document_is_read_like_a_small_one(length: int) -> None:
+    wide = b'{"n":[' + b'{"a":1.50},' * length + b'null],"n":{"b":1e400}}'
+    assert canonical(parse(wide)) == b'{"n":{"b":1e400}}'
 
 
 def test_brackets_inside_strings_are_no_levels() -> None:
