@@ -36,7 +36,10 @@ def merge(context: dg.AssetExecutionContext):
     with told_to_dagster():
         log = pair.log(project)
         base_seq = log.last_seq()
-        merge_fabric(project.fabric(pair.stream.name, pair.stream.version), project, run_id=context.run.run_id)
+        fabric = project.fabric(pair.stream.name, pair.stream.version)
+        report = merge_fabric(fabric, project, run_id=context.run.run_id)
+        outcome = f"{report.written} merged, {report.duplicates} duplicates" if report.total else "nothing new"
+        context.log.info(f"{pair.stream}: {outcome}, at commit {log.last_seq()}")
         commits = [commit for commit in log.manifests(after=base_seq) if commit.run_id == context.run.run_id]
         head = log.head()
         checked = checks.conservation(log, commits or [head] if head else [], pair.keys["records"])

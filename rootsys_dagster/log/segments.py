@@ -10,8 +10,8 @@ from rootsys_dagster.log.store import StorageError, create, storage_errors, writ
 
 CHUNK_BYTES = 1 << 20
 """Data is handed to the writing thread in pieces of about this size."""
-WRITEBACK_BYTES = 32 << 20
-"""The disk starts on the data after this much, so that the last sync has little left to wait for."""
+WRITEBACK_BYTES = 8 << 20
+"""The disk is asked to start after this much, so that the last sync has little left to wait for."""
 MAX_QUEUED = 8
 
 
@@ -26,7 +26,7 @@ class SegmentWriter:
         self._sha256 = hashlib.sha256()
         self._pending: list[bytes] = []
         self._pending_bytes = 0
-        self._unsynced = 0
+        self._written = self._advised = 0
         self._queued: list[Future[None]] = []
         with storage_errors(self.path):
             self._descriptor = create(self.path)
@@ -89,7 +89,8 @@ class SegmentWriter:
     def _store(self, data: bytes) -> None:
         self._sha256.update(data)
         write_all(self._descriptor, data)
-        self._unsynced += len(data)
-        if self._unsynced >= WRITEBACK_BYTES:
-            os.fdatasync(self._descriptor)
-            self._unsynced = 0
+        self._written += len(data)
+        if (length := self._written - self._advised) >= WRITEBACK_BYTES:
+            # Starts writing to disk without waiting for it; only fsync, at the end, makes anything durable.
+            os.posix_fadvise(self._descriptor, self._advised, length, os.POSIX_FADV_DONTNEED)
+            self._advised = self._written
