@@ -26,11 +26,18 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def pool(tmp_path: Path) -> Iterator[Pool]:
+@pytest.fixture(scope="session")
+def started_pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """A worker with everything imported."""
-    with Pool(tmp_path) as started:
+    with Pool(tmp_path_factory.mktemp("worker")) as started:
         yield started
+
+
+@pytest.fixture
+def pool(started_pool: Pool) -> Iterator[Pool]:
+    """The worker, without children."""
+    yield started_pool
+    started_pool.kill_all()
 
 
 @pytest.fixture

@@ -105,9 +105,13 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in self.children:
-            child.kill()
+        self.kill_all()
         self.process.communicate()
+
+    def kill_all(self) -> None:
+        """End what a failed test left behind."""
+        for child in list(self.children):
+            child.kill()
 
     def start(self, do: str, root: Path, name: str = "mes", *, state_root: Path | None = None, **options: Any) -> Child:
         """Begin a request; see ``worker.carry_out`` and ``worker.set_up``."""

@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from crash.source import Source
 
 INPUTS = ("a", "b")
 STATE = Path(".rootsys")
-SMALL = {"merge_commit_records": 300}
+SMALL: dict[str, Any] = {"merge_commit_records": 300}
 """A commit after each commit of an input, so that there are many to be killed in."""
 
 
