@@ -6,6 +6,7 @@ Only a unit that this refuses is judged by ``validate``, one at a time.
 """
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ Clock = Callable[[], int]
 ABSENT = msgspec.Raw(b"")
 REFUSALS = (msgspec.DecodeError, msgspec.ValidationError, RecursionError)
 SAFE_INTEGER_DIGITS = 18
+DECODER_DEPTH = 64
+UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
 
 
 class BlockedError(PermanentError):
@@ -66,6 +69,9 @@ class PointerDecoder:
         paths = [tokens(pointer) for pointer in dict.fromkeys((*required, *id_paths))]
         # A value that is asked for whole and in part would have to be decoded twice: the exact path does that.
         if any(one != two and one == two[: len(one)] for one in paths for two in paths):
+            return
+        # Nor can the decoder be told of other names, or be built as deep as a pointer may be long.
+        if any(len(path) > DECODER_DEPTH or UNNAMEABLE.search("".join(path)) for path in paths):
             return
         tree: Tree = {}
         for path in paths:

@@ -41,6 +41,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "text only": {"record_id_paths": ["/id"], "payload_format": "text"},
     "binary only": {"payload_format": "binary"},
     "not ASCII": {"record_id_paths": ["/é"]},
+    "quotes, backslashes and controls": {"record_id_paths": ['/"', "/\\", "/\x00"], "required_paths": ["/id"]},
+    "as long as a pointer gets": {"record_id_paths": ["/a" * 64, "/id" * 65, "/b" * 5000]},
 }
 KINDS: list[PayloadKind] = ["json", "text", "binary"]
 
@@ -134,6 +136,8 @@ def check_against_naive_rules(units: list[bytes], kind: PayloadKind, rules: dict
         pytest.param(
             [b'{"id":"\\u0041|"}', b'{"id":"a|b"}', b'{"id":{"b":1.10,"a":[null]}}', b'{"id":true}'], id="ids"
         ),
+        pytest.param([b'{"id":1,"\\"":2,"\\\\":3,"\\u0000":4}', b'{"id":1,"\\u0022":"x"}'], id="escaped names"),
+        pytest.param([b'{"a":' * n + b'"x"' + b"}" * n for n in (63, 64, 65)], id="deep names"),
         pytest.param([b'{"id":"x","id":null}', b'{"id":null,"id":"x"}', b'{"a":{"id":1},"a":{"b":1}}'], id="repeats"),
         pytest.param(
             [b'{"id":1e400,"a":1,"b":1}', b'{"x":-0}', b'{"x":1e16}', b'{"x":18446744073709551616}'], id="numbers"
