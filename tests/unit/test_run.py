@@ -7,9 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rootsys_dagster.core.errors import ConfigError, FencedError, InvalidFileError, PermanentError
+from rootsys_dagster.core.policy import Limits
 from rootsys_dagster.core.ports import Batch
 from rootsys_dagster.log.verify import verify_log
-from rootsys_dagster.pipeline.run import open_line, run_fetched, run_interface
+from rootsys_dagster.pipeline.run import limit_reached, open_line, run_fetched, run_interface
 
 if TYPE_CHECKING:
     from tests.conftest import ProjectFolder
@@ -158,6 +159,24 @@ def test_a_run_limit_ends_a_run_by_name_and_the_next_goes_on(
     assert stopped == [name] * (len(stopped) - 1) + [None]
     assert len(stopped) >= 3
     assert ids(project) == [str(n) for n in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("units", "raw_bytes", "elapsed_s", "name"),
+    [
+        (9, 99, 0.9, None),
+        (10, 99, 0.9, "limits.max_run_records"),
+        (9, 100, 0.9, "limits.max_run_bytes"),
+        (9, 99, 1.0, "limits.max_run_s"),
+        (10, 100, 1.0, "limits.max_run_records"),
+    ],
+)
+def test_the_first_limit_that_is_reached_gives_its_name(
+    units: int, raw_bytes: int, elapsed_s: float, name: str | None
+) -> None:
+    limits = Limits(max_run_records=10, max_run_bytes=100, max_run_s=1)
+    assert limit_reached(limits, units, raw_bytes, elapsed_s) == name
+    assert limit_reached(Limits(), units, raw_bytes, elapsed_s) is None
 
 
 def test_a_stop_that_is_asked_for_commits_what_was_read(project: "ProjectFolder") -> None:
