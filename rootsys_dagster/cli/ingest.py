@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from rootsys_dagster.cli.events import commit_event
 from rootsys_dagster.cli.lag import unread_bytes
@@ -130,33 +130,42 @@ def told(name: str, writer: LogWriter, chosen: RunOptions, events: bool) -> Iter
         tell_of_commit()
 
 
-def export(outcome: Outcome, chosen: RunOptions) -> None:
-    """Bring the files named on the command line up to what is committed.
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """The files that a command line wants kept equal to what is committed."""
+
+    records: Path | None
+    dead_letters: Path | None
+    kind: Literal["file", "sqlite"]
+    table: str
+
+    def follow(self, outcome: Outcome) -> None:
+        """Bring them up to the newest commit."""
+        if self.records is not None:
+            outcome.followers.append(follow_file(outcome.log, self.records, "file", "", "records"))
+        if self.dead_letters is not None:
+            follower = follow_file(outcome.log, self.dead_letters, self.kind, self.table, "dead_letters")
+            outcome.followers.append(follower)
+
+
+def exports(chosen: RunOptions, *, is_merge: bool) -> Exports:
+    """What to write besides the commit log; asked for before anything is read.
 
     Raises:
-        ConfigError: dead letters of a fabric, which has none, or an output that is no file.
+        ConfigError: one of the files cannot be one.
     """
-    output, dead_letters = chosen.output, chosen.dlq
-    kind = chosen.dlq_sink or "file"
-    if outcome.is_merge and (dead_letters or chosen.dlq_sink):
-        message = f"{outcome.name} is a fabric and has no dead letters; leave --dlq out"
-        raise ConfigError(message, code="RUN.NO_DEAD_LETTERS")
-    if dead_letters is None and chosen.dlq_sink is not None and output is None:
-        message = "--dlq-sink needs --dlq FILE, or --output to name it after"
-        raise ConfigError(message, code="RUN.NO_DEAD_LETTER_FILE")
-    if dead_letters is None and output is not None and not outcome.is_merge:
+    output, dead_letters, kind = chosen.output, chosen.dlq, chosen.dlq_sink or "file"
+    if dead_letters is None and output is not None and not is_merge:
         dead_letters = default_dead_letter_path(output, kind)
-    if output is not None:
-        outcome.followers.append(follow_file(outcome.log, output, "file", "", "records"))
-    if dead_letters is not None:
-        outcome.followers.append(follow_file(outcome.log, dead_letters, kind, chosen.dlq_table, "dead_letters"))
+    for path in (output, dead_letters):
+        if path is not None and path.exists() and not path.is_file():
+            message = f"{path} is no regular file; 'rootsys records' and 'rootsys dead-letters export' print to a pipe"
+            raise ConfigError(message, code="OUTPUT.NOT_A_FILE")
+    return Exports(output, dead_letters, kind, chosen.dlq_table)
 
 
 def follow_file(log: CommitLog, path: Path, kind: str, table: str, lines: SegmentKind) -> FollowerReport:
     """Keep the file or table at *path* equal to what is committed."""
-    if path.exists() and not path.is_file():
-        message = f"{path} is no regular file; 'rootsys records' and 'rootsys dead-letters export' print to a pipe"
-        raise ConfigError(message, code="OUTPUT.NOT_A_FILE")
     digest = hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:12]
     return follow(log, f"{lines}-{kind}-{digest}", SINKS.get(kind)(path.resolve(), table), lines)
 

@@ -131,5 +131,7 @@ def check_combination(chosen: RunOptions) -> None:
         for name in ONE_NAME_ONLY:
             if getattr(chosen, name) not in (None, "auto"):
                 raise click.UsageError(f"--{name.replace('_', '-')} is for one interface; name only one")
+    if chosen.dlq_sink is not None and chosen.dlq is None and chosen.output is None:
+        raise click.UsageError("--dlq-sink needs --dlq FILE, or --output to name it after")
     if chosen.output is not None and chosen.output == chosen.dlq:
         raise click.UsageError("--output and --dlq are the same file")

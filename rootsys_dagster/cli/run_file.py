@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from rootsys_dagster.cli.events import Totals
-from rootsys_dagster.cli.ingest import export, ingest_interface, new_run_id, report_followers
+from rootsys_dagster.cli.ingest import exports, ingest_interface, new_run_id, report_followers
 from rootsys_dagster.cli.output import note
 from rootsys_dagster.cli.progress import LiveLine
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
@@ -27,6 +27,10 @@ from rootsys_dagster.pipeline.stateless import (
 
 REGISTRIES = (Path("system/contracts/reference/allowlist.json"), Path("contracts/allowlist.json"))
 """Looked for from the working folder: where the reference has it, then where this product has it."""
+
+
+ANYWHERE = (Path("/"),)
+"""Whoever names an interface file on the command line vouches for the paths in it."""
 
 
 def run_file(chosen: RunOptions, stop: Stop) -> int:
@@ -75,12 +79,13 @@ def run_into_log(entry: InterfaceFile, chosen: RunOptions, contracts_path: Path,
     project = Project(
         root=Path.cwd(),
         state_root=chosen.state_root.resolve(),
-        data_roots=(),
+        data_roots=ANYWHERE,
         contracts_path=contracts_path.resolve(),
         interfaces=(entry,),
     )
+    files = exports(chosen, is_merge=False)
     outcome = ingest_interface(entry, project, chosen, stop, events=True)
-    export(outcome, chosen)
+    files.follow(outcome)
     totals.add(outcome.source, outcome.report.counts, **outcome.members())
     if not chosen.json_only:
         note(summarise(outcome, chosen.state_root))
@@ -91,7 +96,7 @@ def run_into_log(entry: InterfaceFile, chosen: RunOptions, contracts_path: Path,
 def run_into_files(entry: InterfaceFile, chosen: RunOptions, stop: Stop, totals: Totals, *, append: bool) -> None:
     """One run of the reference: everything, into files that are replaced, or added to by later runs."""
     interface = entry.require()
-    driver = open_driver(interface, chosen, Path.cwd(), (), to_the_end=True)
+    driver = open_driver(interface, chosen, Path.cwd(), ANYWHERE, to_the_end=True)
     records, dead_letters = outputs(chosen, append)
     if chosen.replay_dlq is not None:
         batches = read_dead_letters(chosen.replay_dlq, chosen.replay_dlq_source, chosen.replay_dlq_table)

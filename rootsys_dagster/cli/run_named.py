@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import click
 
 from rootsys_dagster.cli.events import Totals
-from rootsys_dagster.cli.ingest import Outcome, export, ingest_interface, report_followers
+from rootsys_dagster.cli.ingest import Outcome, exports, ingest_interface, report_followers
 from rootsys_dagster.cli.output import note, report
 from rootsys_dagster.cli.run_file import pause
 from rootsys_dagster.cli.run_options import RunOptions
@@ -40,8 +40,8 @@ def run_named(chosen: RunOptions, stop: Stop) -> int:
     entries = in_order(project, chosen)
     for entry in entries:
         elsewhere = chosen.input or chosen.source or chosen.replay_dlq or chosen.format != "auto"
-        if isinstance(entry, FabricFile) and elsewhere:
-            raise click.UsageError(f"{entry.name} is a fabric: it reads commits and takes no other input")
+        if isinstance(entry, FabricFile) and (elsewhere or chosen.dlq or chosen.dlq_sink):
+            raise click.UsageError(f"{entry.name} is a fabric: it reads commits only, and has no dead letters")
     failures = Failures()
     events = chosen.json_only or not sys.stdout.isatty()
     totals = Totals(lines=False)
@@ -72,13 +72,14 @@ def run_named(chosen: RunOptions, stop: Stop) -> int:
 
 def run_entry(entry: Entry, project: Project, chosen: RunOptions, stop: Stop, events: bool) -> Outcome:
     """One run of one interface or fabric, with the files named on the command line behind it."""
+    files = exports(chosen, is_merge=isinstance(entry, FabricFile))
     if isinstance(entry, FabricFile):
         from rootsys_dagster.cli.merge_named import merge
 
         outcome = merge(entry, project, chosen, stop, events=events)
     else:
         outcome = ingest_interface(entry, project, chosen, stop, events=events)
-    export(outcome, chosen)
+    files.follow(outcome)
     return outcome
 
 

@@ -69,7 +69,7 @@ def open_driver(
         if config.kind in FILE_KINDS:
             config = config.model_copy(update={"input": chosen.input})
             # A path typed here is the user's own choice and starts where the user is.
-            root, data_roots = Path.cwd(), ()
+            root, data_roots = Path.cwd(), (Path("/"),)
         else:
             warn(f"--input is not used: {interface.name} is read by its {config.kind} driver", "RUN.INPUT_UNUSED")
     if to_the_end and config.kind in FILE_KINDS and "eof" not in config.model_fields_set:

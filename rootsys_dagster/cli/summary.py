@@ -40,7 +40,7 @@ def _lines(outcome: Outcome, state_root: Path | None) -> Iterator[str]:
     if outcome.stopped:
         yield _member("stopped", f"by {outcome.stopped}; running again goes on from here")
     if outcome.waiting:
-        text = f'{bytes_text(outcome.waiting)} at the end are no whole line yet; driver.eof "accept" takes them as one'
+        text = f'{bytes_text(outcome.waiting)} behind the last whole line; driver.eof "accept" takes an unfinished one'
         yield _member("waiting", text)
 
 

@@ -347,6 +347,21 @@ def test_a_state_root_makes_the_same_command_go_on_and_the_output_is_kept_equal(
     assert len(json_lines(letters)) == 1
 
 
+def test_paths_in_a_named_interface_file_may_lead_anywhere(project, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"n":1}\n')
+    project.interface(
+        "mes",
+        required_paths=["/id"],
+        driver={"kind": "jsonl", "input": "../in.jsonl"},
+        dead_letters={"kind": "file", "path": str(tmp_path / "letters.jsonl")},
+    )
+    run = ("run", "--interface", "interfaces/mes.json")
+    assert rootsys(*run, "--output", "o.jsonl", cwd=project.root).returncode == 0
+    done = rootsys(*run, "--state-root", tmp_path / "state", cwd=project.root)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "letters.jsonl").read_bytes().splitlines()) == 1
+
+
 def test_a_replay_through_the_log_adds_records_and_never_moves_the_position(project):
     project.interface("mes", required_paths=["/id"])
     project.data("mes.jsonl", [{"id": 1}, {"n": 2}])

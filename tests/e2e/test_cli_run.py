@@ -106,6 +106,14 @@ def test_output_of_a_name_is_kept_equal_to_what_is_committed(shop):
     assert len((shop.root / "out/f.jsonl").read_bytes().splitlines()) == len(shop.records("z-defects"))
 
 
+@pytest.mark.parametrize("output", ["data", "/dev/null"])
+def test_an_export_that_is_no_file_is_refused_before_anything_is_read(shop, output):
+    done = rootsys("run", "mes", "--output", output, cwd=shop.root)
+    assert done.returncode == 2
+    assert "[OUTPUT.NOT_A_FILE]" in done.stderr
+    assert shop.records() == []
+
+
 def test_the_dead_letter_sink_of_the_interface_follows_every_run(shop):
     shop.interface("mes", required_paths=["/x"], dead_letters={"kind": "file", "path": "dl/mes.jsonl"})
     done = rootsys("run", "mes", cwd=shop.root)
@@ -133,7 +141,7 @@ def test_a_last_line_without_its_end_waits_and_is_named(shop):
     with (shop.root / "data/mes.jsonl").open("ab") as stream:
         stream.write(b'{"id":')
     done = rootsys("run", "mes", cwd=shop.root)
-    assert "waiting       6 B at the end are no whole line yet" in done.stderr
+    assert "waiting       6 B behind the last whole line" in done.stderr
     with (shop.root / "data/mes.jsonl").open("ab") as stream:
         stream.write(b"7}\n")
     done = rootsys("run", "mes", cwd=shop.root)
