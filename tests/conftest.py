@@ -1,9 +1,12 @@
 """A project folder that a test fills, runs and reads back without the product's own readers."""
 
+import importlib.metadata
 import json
 import os
+import shutil
+import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +108,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProjectFolder:
     for name in ("ROOTSYS_PROJECT", "ROOTSYS_STATE_ROOT", "ROOTSYS_DATA_ROOTS"):
         monkeypatch.delenv(name, raising=False)
     return ProjectFolder(tmp_path / "project")
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """An empty folder, and no right to anything that file modes forbid: root may do all, so it becomes nobody."""
+    folder = Path(tempfile.mkdtemp())
+    # What is imported late has to be there before: the interpreter itself may lie where nobody can read.
+    importlib.metadata.version("rootsys-dagster")
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if was_root:
+            os.seteuid(0)
+        for path in folder.rglob("*"):
+            if path.is_dir():
+                path.chmod(0o755)
+        shutil.rmtree(folder)

@@ -249,13 +249,16 @@ def test_what_is_not_a_file_of_the_project_is_a_clear_error_and_commits_nothing(
     assert project.log().head() is None
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-def test_an_unreadable_file_is_a_clear_error(project: "ProjectFolder") -> None:
-    project.interface()
-    project.data("mes.jsonl", [GOOD]).chmod(0)
+@pytest.mark.parametrize("target", ["file", "folder"])
+def test_what_may_not_be_read_is_a_clear_error(project: "ProjectFolder", unprivileged: Path, target: str) -> None:
+    own = type(project)(unprivileged / "project")
+    own.interface()
+    path = own.data("mes.jsonl", [GOOD])
+    (path if target == "file" else path.parent).chmod(0)
     with pytest.raises(ConfigError) as caught:
-        project.run()
+        own.run()
     assert caught.value.code == "FILE.UNREADABLE"
+    assert "Permission denied" in str(caught.value)
 
 
 @pytest.mark.parametrize(

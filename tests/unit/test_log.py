@@ -362,17 +362,25 @@ def test_what_blocks_the_log_folder_is_a_clear_error(log: CommitLog, blocked: st
     assert blocked in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_state_root_is_a_clear_error(log: CommitLog) -> None:
-    filled(log, 1)
-    for folder in (log.folder, log.folder / "records", log.folder / "log"):
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_read_only_state_root_is_a_clear_error_and_changes_nothing(unprivileged: Path, begun: bool) -> None:
+    log = CommitLog(unprivileged / "state", STREAM)
+    log.state_root.mkdir()
+    if begun:
+        filled(log, 1)
+    before = everything_below(log.state_root)
+    for folder in (log.state_root, *(path for path in log.state_root.rglob("*") if path.is_dir())):
         folder.chmod(0o555)
-    try:
-        with pytest.raises(RootsysError, match="state root"), log.writer("r") as writer:
-            commit(writer, 2)
-    finally:
-        for folder in (log.folder, log.folder / "records", log.folder / "log"):
-            folder.chmod(0o755)
+    with pytest.raises(RootsysError, match="Permission denied") as caught:
+        write_and_commit(log)
+    assert caught.value.code == ("STATE.WRITE_FAILED" if begun else "STATE.UNUSABLE")
+    after = everything_below(log.state_root)
+    assert {**before, "mes/v1/lock": b""} == {**after, "mes/v1/lock": b""}
+
+
+def write_and_commit(log: CommitLog) -> None:
+    with log.writer("r") as writer:
+        commit(writer, 2)
 
 
 def test_the_preflight_leaves_only_its_mark_and_runs_once(log: CommitLog) -> None:
