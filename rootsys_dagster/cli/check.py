@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rootsys_dagster.cli.output import emit, warn
+from rootsys_dagster.cli.output import emit, plural, warn
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.streams import Entry, find_entry
 from rootsys_dagster.core.errors import InvalidFileError, Problem, RootsysError
@@ -106,4 +106,4 @@ def print_findings(checked: Checked, as_json: bool) -> None:
     for path, problems in checked.problems.items():
         click.echo(str(InvalidFileError(path, problems)))
     good = checked.files - len(checked.problems)
-    click.echo(f"{good} of {checked.files} files are fine")
+    click.echo(f"{good} of {plural(checked.files, 'file')} fine")

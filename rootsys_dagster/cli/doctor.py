@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from rootsys_dagster.cli.output import bytes_text, emit
+from rootsys_dagster.cli.output import bytes_text, emit, plural
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import Project, load_project
 from rootsys_dagster.log.commit import find_logs
@@ -100,7 +100,7 @@ def files(project: Project) -> Examined:
     if broken or project.contract_problems:
         named = ", ".join(broken[:5]) or "the contract registry"
         return Examined("project", "failed", f"{project.root}: problems in {named}; see rootsys check")
-    counted = f"{len(project.interfaces)} interfaces, {len(project.fabrics)} fabrics"
+    counted = f"{plural(len(project.interfaces), 'interface')}, {plural(len(project.fabrics), 'fabric')}"
     return Examined("project", "ok", f"{project.root}: {counted}")
 
 

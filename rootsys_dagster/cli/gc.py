@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from rootsys_dagster.cli.output import bytes_text
+from rootsys_dagster.cli.output import bytes_text, plural
 from rootsys_dagster.cli.streams import find_logs_of
 from rootsys_dagster.log.gc import ORPHAN_AGE_S, collect
 
@@ -26,4 +26,4 @@ def gc(dry_run: bool, older_than_hours: float, state_root: Path | None, project:
     for orphan in removed:
         click.echo(f"{orphan.path}  {bytes_text(orphan.bytes)}")
     total = bytes_text(sum(orphan.bytes for orphan in removed))
-    click.echo(f"{'would remove' if dry_run else 'removed'} {len(removed)} files, {total}")
+    click.echo(f"{'would remove' if dry_run else 'removed'} {plural(len(removed), 'file')}, {total}")

@@ -95,7 +95,7 @@ def execute(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted; what was committed stays, running again continues from there", err=True)
+        click.echo("interrupted; what was committed stays, running again continues from there", err=True)
         return INTERRUPTED
     except ReaderGone:
         silence_stdout()

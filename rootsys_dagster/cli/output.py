@@ -95,3 +95,8 @@ def bytes_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 record``, ``1,200 records``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

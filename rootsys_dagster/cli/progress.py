@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from rootsys_dagster.cli.output import bytes_text
+from rootsys_dagster.cli.output import bytes_text, plural
 from rootsys_dagster.log.manifest import Counts
 
 EVERY_S = 0.1
@@ -45,8 +45,3 @@ def progress_text(name: str, counts: Counts, elapsed_s: float, *, merged: bool) 
     other = plural(counts.duplicates, "duplicate") if merged else plural(counts.dead_letters, "dead letter")
     parts = [plural(counts.accepted, "record"), other, f"{rate:,.0f}/s", bytes_text(counts.raw_bytes)]
     return f"{name}: {', '.join(parts)}, {elapsed_s:.1f} s"
-
-
-def plural(count: int, noun: str) -> str:
-    """``1 record``, ``1,200 records``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

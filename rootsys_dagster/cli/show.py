@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from rootsys_dagster.cli.lag import unread_bytes
-from rootsys_dagster.cli.output import bytes_text, emit, table
+from rootsys_dagster.cli.output import bytes_text, emit, plural, table
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.streams import Entry, find_entry, position_text
 from rootsys_dagster.core.errors import RootsysError
@@ -137,14 +137,14 @@ def row(state: dict[str, Any]) -> list[str]:
 def lag(state: dict[str, Any]) -> str:
     """What is there and not committed: bytes of an input, commits of a fabric's inputs."""
     if (behind := state.get("unmerged_commits")) is not None:
-        return f"{behind} commits"
+        return plural(behind, "commit")
     return "" if (unread := state.get("unread_bytes")) is None else bytes_text(unread)
 
 
 def condition(state: dict[str, Any]) -> str:
     """In a word or two."""
     if state["problems"]:
-        return f"{len(state['problems'])} problem{'s' if len(state['problems']) > 1 else ''}, see rootsys check"
+        return f"{plural(len(state['problems']), 'problem')}, see rootsys check"
     if "damaged" in state:
         return "damaged, see rootsys verify"
     if state.get("enabled") is False:

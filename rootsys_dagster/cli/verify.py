@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from rootsys_dagster.cli.output import emit
+from rootsys_dagster.cli.output import emit, plural
 from rootsys_dagster.cli.streams import find_log, find_logs_of
 from rootsys_dagster.log.verify import verify_log
 
@@ -29,7 +29,7 @@ def verify(ctx: click.Context, name: str | None, as_json: bool, state_root: Path
             else:
                 click.echo(f"{log.stream}: {finding.path}: {finding.message} [{finding.code}]")
         if not findings and not as_json:
-            click.echo(f"{log.stream}: {log.last_seq()} commits are as they were made")
+            click.echo(f"{log.stream}: as committed, {plural(log.last_seq(), 'commit')}")
     if damaged:
         click.echo(f"{damaged} of {len(logs)} logs are not what was committed; restore what is named", err=True)
     ctx.exit(1 if damaged else 0)

@@ -191,13 +191,13 @@ def test_show_names_what_is_broken_switched_off_or_without_a_file(shop):
 
 
 def test_check_counts_and_names_every_problem_of_every_file(shop):
-    assert rootsys("check", cwd=shop.root).stdout == "4 of 4 files are fine\n"
+    assert rootsys("check", cwd=shop.root).stdout == "4 of 4 files fine\n"
     shop.interface("mes", required_paths=["x", "x"], colour=1)
     shop.fabric("defects", ["mes", "nowhere"])
     done = rootsys("check", cwd=shop.root)
     assert done.returncode == 2
     assert "mes.json: 4 problems\n- /colour: " in done.stdout
-    for part in ("- /required_paths/1: ", "[DUPLICATE_ENTRY]", "[FABRIC_INPUT_UNKNOWN]", "2 of 4 files are fine"):
+    for part in ("- /required_paths/1: ", "[DUPLICATE_ENTRY]", "[FABRIC_INPUT_UNKNOWN]", "2 of 4 files fine"):
         assert part in done.stdout
     rows = json_lines(rootsys("check", "mes", "--json", cwd=shop.root).stdout)
     assert {row["pointer"] for row in rows} == {"/colour", "/required_paths/0", "/required_paths/1"}
@@ -239,9 +239,9 @@ def test_gc_removes_what_no_commit_names_and_nothing_else(shop):
     old = time.time() - 100_000
     assert "removed 0 files" in rootsys("gc", cwd=shop.root).stdout
     os.utime(orphan, (old, old))
-    assert f"{orphan}  3 B\nwould remove 1 files" in rootsys("gc", "--dry-run", cwd=shop.root).stdout
+    assert f"{orphan}  3 B\nwould remove 1 file," in rootsys("gc", "--dry-run", cwd=shop.root).stdout
     assert orphan.exists()
-    assert "removed 1 files" in rootsys("gc", cwd=shop.root).stdout
+    assert "removed 1 file," in rootsys("gc", cwd=shop.root).stdout
     assert not orphan.exists()
     assert rootsys("verify", cwd=shop.root).returncode == 0
 
