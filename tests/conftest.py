@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-import rootsys_dagster.drivers  # noqa: F401  (registers the drivers)
+import rootsys_dagster.drivers
+import rootsys_dagster.sinks  # noqa: F401  (both register what interface files name)
 from rootsys_dagster.core.project import Project, load_project
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.pipeline.run import RunReport, run_interface

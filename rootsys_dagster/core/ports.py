@@ -96,6 +96,10 @@ class Driver(ABC, Generic[C]):
         """How many raw bytes lie between two positions, to check batches against; None when that cannot be said."""
         return None
 
+    def unread_bytes(self, resume: Position | None) -> int | None:
+        """How many bytes, as stored, the source has behind *resume*; None when only reading would tell."""
+        return None
+
     def head(self, resume: Position | None) -> str | None:
         """A cheap text that changes when the source has something after *resume*; None when there is nothing new."""
         raise NotImplementedError

@@ -1,11 +1,11 @@
 """Plugins by kind: drivers and sinks register themselves here, the pipeline finds them here."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.ports import DeadLetterSink, Driver, Locators
+from rootsys_dagster.core.spelling import did_you_mean
 
 T = TypeVar("T")
 
@@ -35,8 +35,7 @@ class Registry(Generic[T]):
         try:
             return self._classes[kind]
         except KeyError:
-            near = get_close_matches(kind, self._classes, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; available: {', '.join(self.kinds())}"
+            hint = did_you_mean(kind, self._classes) or f"; available: {', '.join(self.kinds())}"
             raise ConfigError(
                 f"no {self._noun} of kind {kind!r} is part of this version{hint}", code="PLUGIN.UNKNOWN"
             ) from None

@@ -71,15 +71,17 @@ class BinaryDriver(Driver[DriverConfig]):
             oversized = Oversized(length, sha256) if length > self.context.max_record_bytes else None
             yield Batch([content], "binary", locators, {"files": dict(done)}, length, oversized)
 
+    def unread_bytes(self, resume: Position | None) -> int | None:
+        """Stored bytes of the files that are new or have changed."""
+        files = input_files(self.config, self.context)
+        if any(file.is_stdin for file in files):
+            return None
+        return sum(file.status().st_size for file in files if _is_new(file, resume))
+
     def head(self, resume: Position | None) -> str | None:
         """Names, sizes and times of the files that differ in one from *resume*; None when there is nothing new."""
-        done = (resume or {}).get("files", {})
-        new: list[str] = []
-        for file in input_files(self.config, self.context):
-            stored = _stored(file)
-            if not stored.items() <= done.get(file.locator, {}).items():
-                new.append(":".join([file.locator, *map(str, stored.values())]))
-        return "|".join(new) or None
+        new = [file for file in input_files(self.config, self.context) if _is_new(file, resume)]
+        return "|".join(":".join([file.locator, *map(str, _stored(file).values())]) for file in new) or None
 
     def _content(self, file: InputFile) -> tuple[bytes, int, str]:
         """The content (its beginning when it is above the limit), its length and its hash."""
@@ -103,3 +105,8 @@ class BinaryDriver(Driver[DriverConfig]):
 def _stored(file: InputFile) -> dict[str, int]:
     status = file.status()
     return {"stored_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _is_new(file: InputFile, resume: Position | None) -> bool:
+    done = (resume or {}).get("files", {}).get(file.locator, {})
+    return not _stored(file).items() <= done.items()

@@ -121,7 +121,7 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _input_file(raw: str, path: Path, context: DriverContext) -> InputFile:
-    resolved = inside_roots(path, context.root, context.data_roots, "input") if context.data_roots else path
+    resolved = inside_roots(Path(raw), context.root, context.data_roots, "input") if context.data_roots else path
     if not is_utf8(raw):
         # Locators and positions are JSON, which cannot carry such a name.
         message = f"input {os.fsencode(raw)!r}: the name is not UTF-8; rename the file"
@@ -206,8 +206,8 @@ def fits(file: InputFile, mark: Mark) -> bool:
 
 def skip(stream: BinaryIO, file: InputFile, count: int) -> None:
     """Move *count* bytes of unpacked content ahead: a seek in a plain file, reading in a packed one."""
-    if file.compression is None:
-        stream.seek(max(count, 0), os.SEEK_CUR)
+    if file.compression is None and count > 0:
+        stream.seek(count, os.SEEK_CUR)
         return
     while count > 0 and (data := stream.read(min(count, 1 << 16))):
         count -= len(data)

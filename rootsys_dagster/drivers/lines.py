@@ -104,6 +104,17 @@ class LineDriver(Driver[DriverConfig]):
         """Bytes of unpacked content, those of files that were replaced since included."""
         return _covered(end) - _covered(start)
 
+    def unread_bytes(self, resume: Position | None) -> int | None:
+        """Stored bytes that no mark covers; of a packed file that was read in part, all of them."""
+        marks, unread = marks_of(resume), 0
+        for file in input_files(self.config, self.context):
+            if file.is_stdin:
+                return None
+            mark = marks.get(file.locator)
+            known = 0 if mark is None else (mark.stored_bytes or 0) if file.compression else mark.byte
+            unread += max(file.status().st_size - known, 0)
+        return unread
+
     def head(self, resume: Position | None) -> str | None:
         """Names, sizes and times of the files that differ from *resume*; None when there is nothing new."""
         marks = marks_of(resume)

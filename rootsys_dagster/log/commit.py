@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from rootsys_dagster.core.errors import FencedError, LogDamagedError
 from rootsys_dagster.core.position import Position
@@ -81,9 +81,17 @@ def find_logs(state_root: Path) -> list["CommitLog"]:
     """Every log below *state_root* that has at least one commit, by name and version."""
     logs: list[CommitLog] = []
     for first in sorted(state_root.glob("*/*/log/00000001.json")):
-        manifest = parse_manifest(first.read_bytes(), str(first))
-        logs.append(CommitLog(state_root, StreamId(manifest.interface, manifest.version)))
+        logs.append(CommitLog(state_root, _stream_of(first)))
     return logs
+
+
+def _stream_of(first: Path) -> StreamId:
+    try:
+        manifest = parse_manifest(first.read_bytes(), str(first))
+    except (OSError, LogDamagedError):
+        # Damaged: its folders still say whose it is, so that it can be reported by name.
+        return StreamId(unquote(first.parents[2].name), unquote(first.parents[1].name))
+    return StreamId(manifest.interface, manifest.version)
 
 
 class CommitLog:

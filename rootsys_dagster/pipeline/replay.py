@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from rootsys_dagster.core.errors import ConfigError
-from rootsys_dagster.core.ports import Batch, PayloadKind
+from rootsys_dagster.core.ports import Batch, Oversized, PayloadKind
 from rootsys_dagster.core.registry import LOCATORS
 from rootsys_dagster.pipeline.envelope import payload_bytes
 
@@ -77,6 +77,7 @@ def read_dead_letters(path: Path, source: Literal["file", "sqlite"], table: str 
         try:
             letter = _decode(line)
             unit = _unit(letter.payload)
+            oversized = _oversized(letter)
         except (msgspec.DecodeError, ValueError):
             message = f"{path}: {place} is not a dead letter; mend or remove it and replay again"
             raise ConfigError(message, code="REPLAY.BAD_LINE") from None
@@ -92,7 +93,14 @@ def read_dead_letters(path: Path, source: Literal["file", "sqlite"], table: str 
             bytes(details.position).decode(),
         )
         kind = "json" if undecoded and metadata.content_type != "text/plain" else KINDS[letter.payload.kind]
-        yield Batch([unit], kind, locators, {}, 0)
+        yield Batch([unit], kind, locators, {}, 0, oversized)
+
+
+def _oversized(letter: _DeadLetter) -> Oversized | None:
+    """Of a unit above the limit only the beginning was kept: it stays rejected, whatever the interface says."""
+    if "RECORD_TOO_LARGE" not in letter.reason_codes or letter.metadata.source_details is None:
+        return None
+    return msgspec.json.decode(letter.metadata.source_details.position, type=Oversized)
 
 
 def _unit(payload: _Payload) -> bytes:
