@@ -7,6 +7,8 @@ from itertools import accumulate, count, repeat
 from operator import add
 from typing import Any, BinaryIO, ClassVar
 
+import msgspec
+
 from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.ports import Batch, Driver, DriverContext, Oversized, PayloadKind
 from rootsys_dagster.core.position import Position
@@ -29,6 +31,17 @@ BLOCK_BYTES = 1 << 16
 """Larger blocks cost a fifth more CPU: the allocator gives their memory back after each one."""
 KEPT_BYTES = 1 << 16
 """What a dead letter keeps of a line above ``limits.max_record_bytes``."""
+
+
+class Place(msgspec.Struct, gc=False):
+    """Where a line stands."""
+
+    line: int
+    byte: int
+    length: int
+
+
+encode_lines = msgspec.json.Encoder().encode_lines
 
 
 @LOCATORS.register("lines")
@@ -57,11 +70,9 @@ class LineRange:
             return [(shape % (self.first_line, self.first_byte, self.length, self.sha256)).encode()]
         endings = repeat(self.endings) if isinstance(self.endings, int) else self.endings
         starts = accumulate(map(add, map(len, units), endings), initial=self.first_byte)
-        # Formatted as text and encoded at once: a quarter faster than formatting bytes.
-        places = zip(count(self.first_line), starts, map(len, units))
-        return (
-            "\n".join(map('{"line":%d,"byte":%d,"length":%d}'.__mod__, places)).encode().split(b"\n") if units else []
-        )
+        # An encoder that is told the shape is twice as fast as formatting each line.
+        places = list(map(Place, count(self.first_line), starts, map(len, units)))
+        return encode_lines(places).split(b"\n")[:-1]
 
     def to_json(self) -> dict[str, Any]:
         """JSON members for the spool."""

@@ -185,13 +185,15 @@ class Normaliser:
         except AttributeError:
             # An object on the way to an optional id is absent or null in some row.
             return [None] * len(rows)
-        texts = [_plain_texts(column) for column in columns]
+        if not rows:
+            return []
+        joined = [b"\n".join(column) for column in columns]
+        if len(joined) == 1 and _are_plain_strings(joined[0], len(rows)):
+            return [*joined[0].split(b"\n")]
+        texts = [_plain_texts(column, len(rows)) for column in joined]
         complete = [text for text in texts if text is not None]
         if len(complete) == len(texts):
-            return [
-                b'"%b"' % part
-                for part in (complete[0] if len(complete) == 1 else map(b"|".join, zip(*complete, strict=True)))
-            ]
+            return [b'"%b"' % b"|".join(parts) for parts in zip(*complete, strict=True)]
         return [_plain_id(row) for row in zip(*columns, strict=True)]
 
     def _keys(self, ids: Iterable[Any]) -> bytes:
@@ -324,12 +326,15 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _plain_texts(column: list[Any]) -> list[bytes] | None:
-    """The texts of raw JSON values that are all strings without escapes, or all short integers; else None."""
-    if not column:
-        return []
-    joined = b"\n".join(column)
-    if joined[:1] == b'"' and joined[-1:] == b'"' and joined.count(b'"\n"') == len(column) - 1 and b"\\" not in joined:
+def _are_plain_strings(joined: bytes, count: int) -> bool:
+    """Whether *count* raw JSON values, joined by line feeds, are all strings without escapes."""
+    quoted = joined[:1] == b'"' and joined[-1:] == b'"' and joined.count(b'"\n"') == count - 1
+    return quoted and b"\\" not in joined
+
+
+def _plain_texts(joined: bytes, count: int) -> list[bytes] | None:
+    """The texts of joined raw JSON values that are all plain strings, or all short integers; else None."""
+    if _are_plain_strings(joined, count):
         return joined[1:-1].split(b'"\n"')
     texts = joined.split(b"\n")
     if joined.replace(b"\n", b"").isdigit() and b"" not in texts and max(map(len, texts)) <= SAFE_INTEGER_DIGITS:
