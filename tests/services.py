@@ -88,9 +88,10 @@ def dagster_env(home: Path, **more: str) -> dict[str, str]:
 
 
 def dagster_home(home: Path) -> None:
-    """Make the project in *home* a Dagster home, with the settings that the product ships."""
-    for name in ("dagster.yaml", "workspace.yaml"):
-        shutil.copy(REPOSITORY / name, home / name)
+    """Make the project in *home* a Dagster home, with the settings that the product ships and every event shown."""
+    shutil.copy(REPOSITORY / "workspace.yaml", home)
+    shown = (REPOSITORY / "dagster.yaml").read_text().replace("python_log_level: INFO", "python_log_level: DEBUG")
+    (home / "dagster.yaml").write_text(shown)
 
 
 def dagster(home: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,11 @@ from rootsys_dagster.log.gc import ORPHAN_AGE_S, collect
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option(
-    "--older-than-hours", type=click.FloatRange(min=0), default=ORPHAN_AGE_S / 3600, show_default=True, help="By age."
+    "--older-than-hours",
+    type=click.FloatRange(min=0),
+    default=ORPHAN_AGE_S / 3600,
+    show_default=True,
+    help="Untouched for so long; 0 takes what a Dagster run has fetched and not committed yet, too.",
 )
 @click.option("--state-root", type=click.Path(path_type=Path), help="Where commit logs are; no project is needed then.")
 @click.option("--project", type=click.Path(path_type=Path), help="Project folder.")

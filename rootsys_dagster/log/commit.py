@@ -265,6 +265,7 @@ class LogWriter:
                 for path in (temporary, *map(self.log.path, files)):
                     path.unlink(missing_ok=True)
                 raise
+        with storage_errors(folder, f"commit {manifest.seq} was made, but a power cut could still take it back"):
             sync_folder(folder)
             temporary.unlink()
         self.head, self._prev_sha256 = manifest, hashlib.sha256(data).hexdigest()

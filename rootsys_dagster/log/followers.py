@@ -1,5 +1,9 @@
 """How far each follower of a log got. A follower reads committed manifests in order and may be down, slow or killed."""
 
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +12,10 @@ import msgspec
 
 from rootsys_dagster.core.errors import LogDamagedError
 from rootsys_dagster.log.commit import CommitLog, folder_name
-from rootsys_dagster.log.store import make_folder, replace_durable, storage_errors
+from rootsys_dagster.log.store import LockedError, exclusive_lock, make_folder, replace_durable, storage_errors
+
+LOCK_WAIT_S = 5.0
+LOCK_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +24,29 @@ class FollowerState:
 
     seq: int = 0
     mark: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@contextmanager
+def follower_lock(log: CommitLog, name: str) -> Generator[None]:
+    """Let only one process at a time be the follower *name*; wait some seconds for another to finish.
+
+    Raises:
+        LockedError: another process is still at it; it takes over what this one wanted to, or the next run does.
+    """
+    folder = log.folder / "followers"
+    with storage_errors(folder):
+        make_folder(folder, log.state_root)
+    path = folder / f".{folder_name(name)}.lock"
+    until_s = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            with exclusive_lock(path, f"follower {name} (process {os.getpid()})".encode()):
+                yield
+                return
+        except LockedError:
+            if time.monotonic() >= until_s:
+                raise
+            time.sleep(LOCK_POLL_S)
 
 
 def read_state(log: CommitLog, name: str) -> FollowerState:

@@ -14,10 +14,11 @@ PREFLIGHT_MARK = ".preflight"
 class StorageError(PermanentError):
     """The state root refused a write or a sync; what was committed before stays, what was not is fetched again."""
 
-    def __init__(self, path: Path, error: OSError) -> None:
+    NOT_PUBLISHED = "nothing of this commit was published, everything committed before is intact"
+
+    def __init__(self, path: Path, error: OSError, outcome: str = NOT_PUBLISHED) -> None:
         super().__init__(
-            f"cannot write {path}: {error.strerror}; nothing of this commit was published, "
-            "everything committed before is intact; make the state root writable and run again",
+            f"cannot write {path}: {error.strerror}; {outcome}; make the state root writable and run again",
             code="STATE.WRITE_FAILED",
         )
 
@@ -27,12 +28,12 @@ class LockedError(TransientError):
 
 
 @contextmanager
-def storage_errors(path: Path) -> Generator[None]:
-    """Turn an OSError about *path* into a StorageError."""
+def storage_errors(path: Path, outcome: str = StorageError.NOT_PUBLISHED) -> Generator[None]:
+    """Turn an OSError about *path* into a StorageError that says what it means for the data."""
     try:
         yield
     except OSError as error:
-        raise StorageError(path, error) from error
+        raise StorageError(path, error, outcome) from error
 
 
 def create(path: Path) -> int:

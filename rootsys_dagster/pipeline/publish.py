@@ -1,6 +1,7 @@
 """Followers: after each commit, sinks take over what they have not seen. One that is down delays only itself."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rootsys_dagster.core.ports import DeadLetterSink
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import SINKS
 from rootsys_dagster.log.commit import CommitLog, StreamId
-from rootsys_dagster.log.followers import FollowerState, read_state, write_state
+from rootsys_dagster.log.followers import FollowerState, follower_lock, read_state, write_state
 from rootsys_dagster.log.manifest import SegmentKind
 from rootsys_dagster.pipeline.export import commit_lines
 
@@ -31,23 +32,33 @@ class FollowerReport:
 
 def follow(log: CommitLog, name: str, sink: DeadLetterSink, kind: SegmentKind) -> FollowerReport:
     """Give *sink* every commit that it has not taken over, and remember how far it got."""
-    state, written, error = FollowerState(), 0, None
     newest = log.last_seq()
+    state, written, error = FollowerState(), 0, None
     try:
-        state = read_state(log, name)
-        if not sink.resume(state.mark):
-            state = FollowerState()
-            sink.resume(state.mark)
-        for manifest in log.manifests(state.seq):
-            written += sink.write(commit_lines(log, manifest, kind), run_id=manifest.run_id, commit_seq=manifest.seq)
-            if manifest.seq == newest or manifest.seq % COMMITS_PER_MARK == 0:
-                state = FollowerState(manifest.seq, sink.mark())
-                write_state(log, name, state)
+        with follower_lock(log, name), closing(sink):
+            state = read_state(log, name)
+            if not sink.resume(state.mark):
+                state = FollowerState()
+                sink.resume(state.mark)
+            last = state.seq
+            for manifest in log.manifests(state.seq):
+                written += sink.write(
+                    commit_lines(log, manifest, kind), run_id=manifest.run_id, commit_seq=manifest.seq
+                )
+                last = manifest.seq
+                if last % COMMITS_PER_MARK == 0:
+                    state = _remember(log, name, sink, last)
+            if last > state.seq:
+                state = _remember(log, name, sink, last)
     except RootsysError as problem:
         error = problem
-    finally:
-        sink.close()
-    return FollowerReport(name, state.seq, newest - state.seq, written, error)
+    return FollowerReport(name, state.seq, max(newest - state.seq, 0), written, error)
+
+
+def _remember(log: CommitLog, name: str, sink: DeadLetterSink, seq: int) -> FollowerState:
+    state = FollowerState(seq, sink.mark())
+    write_state(log, name, state)
+    return state
 
 
 def dead_letter_path(interface: Interface, root: Path, data_roots: Iterable[Path]) -> Path:

@@ -127,7 +127,6 @@ def test_several_runs_at_once_write_each_dead_letter_once(tmp_path: Path, pool: 
     check_complete(source.root / STATE, source.lines)
 
 
-@pytest.mark.xfail(strict=True, reason="two publishers of one sink do not know of each other yet")
 def test_a_publisher_killed_beside_another_leaves_no_hole(tmp_path: Path, pool: Pool, strace: None) -> None:
     source = source_with_sink(tmp_path / "project", "file")
     source.grow(600_000)

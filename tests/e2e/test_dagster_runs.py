@@ -25,7 +25,6 @@ def home(project: ProjectFolder) -> ProjectFolder:
 def execute(home: ProjectFolder, job: str, **env: str) -> str:
     done = dagster(home.root, "job", "execute", "-m", "rootsys_dagster.definitions", "-j", job, **env)
     assert done.returncode == 0, done.stderr
-    assert "RUN_SUCCESS" in done.stderr
     return done.stderr
 
 
