@@ -54,7 +54,7 @@ lint: setup ## Style and import rules
 types: setup ## Types: strict in core, log and pipeline
 	$(BIN)/pyright
 
-crash: setup ## The long form of the crash tests (about an hour)
+crash: setup ## The long form of the crash tests (about ten minutes)
 	$(BIN)/python -m pytest -m long tests/crash
 
 bench: setup ## Measure against the figures in docs/benchmarks.md
