@@ -1,6 +1,7 @@
 """Asset checks: what commits claim, counted again from the files, and the limits that an interface sets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import dagster as dg
 
@@ -9,7 +10,8 @@ from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.defs.metadata import reject_ratio, summed
 from rootsys_dagster.log.commit import CommitLog
-from rootsys_dagster.log.manifest import Manifest, SegmentFile
+from rootsys_dagster.log.manifest import Manifest
+from rootsys_dagster.log.verify import verify_commit
 
 CONSERVATION = "conservation"
 CONTRACT = "contract"
@@ -19,8 +21,6 @@ DESCRIPTIONS = {
     CONTRACT: "Name and version are on the allowlist, and the newest commit was made under the file as it is now",
     DEAD_LETTER_BUDGET: "Dead letters stay below the limits of dead_letters.budget in the interface file",
 }
-KEY_BYTES = 16
-BLOCK_BYTES = 1 << 20
 
 
 def check_spec(name: str, key: dg.AssetKey) -> dg.AssetCheckSpec:
@@ -29,8 +29,9 @@ def check_spec(name: str, key: dg.AssetKey) -> dg.AssetCheckSpec:
 
 
 def conservation(log: CommitLog, commits: Sequence[Manifest], key: dg.AssetKey) -> dg.AssetCheckResult:
-    """Count the lines of *commits* again, and add up their outcomes; a file changed behind our back shows here."""
-    problems = [problem for commit in commits for problem in _conservation_problems(log, commit)]
+    """Count and hash the lines of *commits* again, and add up their outcomes; what was changed since shows here."""
+    found = [(commit.seq, finding) for commit in commits for finding in verify_commit(log, commit)]
+    problems = [f"commit {seq}: {Path(finding.path).name} {finding.message}" for seq, finding in found]
     counts = summed(commits)
     return dg.AssetCheckResult(
         asset_key=key,
@@ -89,31 +90,3 @@ def _contract_result(key: dg.AssetKey, problem: str | None, severity: dg.AssetCh
         severity=severity,
         description=problem or "on the allowlist, and unchanged since the newest commit",
     )
-
-
-def _conservation_problems(log: CommitLog, commit: Manifest) -> Iterator[str]:
-    counts = commit.counts
-    outcomes = counts.accepted + counts.dead_letters + counts.duplicates + sum(counts.skipped.values())
-    if outcomes != counts.fetched:
-        yield f"commit {commit.seq}: {counts.fetched} units fetched, {outcomes} outcomes"
-    claimed = {
-        "records": counts.accepted,
-        "keys": counts.accepted,
-        "dead_letters": counts.dead_letters,
-        "duplicates": counts.duplicates,
-    }
-    for file in commit.files:
-        found = _entries(log, file)
-        if not found == file.records == claimed[file.kind]:
-            yield f"commit {commit.seq}: {file.name} holds {found} entries, the manifest says {claimed[file.kind]}"
-
-
-def _entries(log: CommitLog, file: SegmentFile) -> int:
-    """How many lines (or keys) a segment really holds; -1 when it cannot be read."""
-    try:
-        with log.path(file).open("rb") as stream:
-            if file.kind == "keys":
-                return stream.seek(0, 2) // KEY_BYTES
-            return sum(block.count(b"\n") for block in iter(lambda: stream.read(BLOCK_BYTES), b""))
-    except OSError:
-        return -1

@@ -44,15 +44,29 @@ def verify_log(log: CommitLog) -> list[Finding]:
         before = previous.totals if previous else Counts() if seq == 1 else None
         if before is not None and manifest.totals != before.plus(manifest.counts):
             findings.append(Finding("COUNTS", path, "its totals are not those before it plus its own counts"))
-        findings.extend(_counts(manifest, path))
-        for file in manifest.files:
-            findings.extend(_segment(file, log.path(file)))
+        findings.extend(verify_commit(log, manifest))
         previous = manifest
-    for name, state in follower_states(log).items():
-        if state.seq > last_seq:
-            text = f"is at commit {state.seq}, the log ends at {last_seq}"
-            findings.append(Finding("FOLLOWER", str(log.folder / "followers" / name), text))
+    findings.extend(_followers(log, last_seq))
     return findings
+
+
+def _followers(log: CommitLog, last_seq: int) -> Iterator[Finding]:
+    folder = log.folder / "followers"
+    try:
+        states = follower_states(log)
+    except RootsysError as error:
+        yield Finding("FOLLOWER", str(folder), error.message)
+        return
+    for name, state in states.items():
+        if state.seq > last_seq:
+            yield Finding("FOLLOWER", str(folder / name), f"is at commit {state.seq}, the log ends at {last_seq}")
+
+
+def verify_commit(log: CommitLog, manifest: Manifest) -> Iterator[Finding]:
+    """What is wrong with one commit by itself: its counts, and the files that it names."""
+    yield from _counts(manifest, str(log.folder / "log" / f"{manifest.seq:08d}.json"))
+    for file in manifest.files:
+        yield from _segment(file, log.path(file))
 
 
 def _counts(manifest: Manifest, path: str) -> Iterator[Finding]:
