@@ -1,4 +1,4 @@
-"""The in-memory core against the yardstick, in turn within one process: ``python -m benchmarks.core_loop PROJECT NAME RUNS``.
+"""The core against the yardstick, in turn within one process: ``python -m benchmarks.core_loop PROJECT NAME RUNS``.
 
 Prints the seconds of each run as JSON: reading and normalising with the output dropped, and ``orjson.loads`` alone.
 """
@@ -33,8 +33,7 @@ def main(root: str, name: str, runs: str) -> None:
     """One round to warm up, then *runs* that count."""
     project = load_project(Path(root))
     line = open_line(project.interface(name), project)
-    path = line.interface.driver.input
-    assert path is not None
+    path = str(line.interface.driver.input)
     rounds = [
         {"core": seconds(lambda: normalise(line)), "orjson": seconds(lambda: orjson_loop.main(path))}
         for _ in range(int(runs) + 1)
