@@ -172,7 +172,7 @@ def test_two_files_with_one_name_and_version_are_told_of_each_other(folder: Fold
     ],
 )
 def test_two_files_that_make_one_asset_are_asked_for_another_name(
-    folder: Folder, other: str, members: dict[str, str], pointer: str
+    folder: Folder, other: str, members: dict[str, Any], pointer: str
 ) -> None:
     folder.interface("a.json", "line 1")
     folder.interface("b.json", other, **members)
