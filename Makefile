@@ -49,7 +49,7 @@ check: setup ## Check the interface files of this project
 lint: setup ## Style and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 types: setup ## Types: strict in core, log and pipeline
 	$(BIN)/pyright

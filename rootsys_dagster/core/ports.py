@@ -49,7 +49,8 @@ class Batch:
     """Raw units exactly as received, and where to resume once they are safe.
 
     Attributes:
-        units: the bytes of each unit without its line ending; blank lines are units too, so that bytes add up.
+        units: the bytes of each unit without its line ending; blank lines are units too, so that bytes add up. A JSON
+            unit holds no line feed, because it becomes part of a line.
         kind: what the units are before anyone has looked into them.
         position: covers this batch and all before it, nothing after.
         raw_bytes: what the batch took at its source, line endings included.
