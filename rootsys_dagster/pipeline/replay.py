@@ -16,6 +16,7 @@ from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.ports import Batch, Oversized, PayloadKind
 from rootsys_dagster.core.registry import LOCATORS
 from rootsys_dagster.pipeline.envelope import payload_bytes
+from rootsys_dagster.pipeline.exact_json import NotJsonError, parse
 
 KINDS: dict[str, PayloadKind] = {"Json": "json", "Text": "text", "Binary": "binary"}
 
@@ -79,8 +80,7 @@ def read_dead_letters(path: Path, source: Literal["file", "sqlite"], table: str 
             unit = _unit(letter.payload)
             oversized = _oversized(letter)
         except (msgspec.DecodeError, ValueError):
-            message = f"{path}: {place} is not a dead letter; mend or remove it and replay again"
-            raise ConfigError(message, code="REPLAY.BAD_LINE") from None
+            raise _bad_line(path, place) from None
         # What could not be decoded was kept as text or base64, but it is still what the source meant to be JSON.
         undecoded = "PAYLOAD_DECODE_FAILED" in letter.reason_codes
         metadata = letter.metadata
@@ -90,10 +90,26 @@ def read_dead_letters(path: Path, source: Literal["file", "sqlite"], table: str 
             details.locator,
             metadata.content_type,
             metadata.filename,
-            bytes(details.position).decode(),
+            _on_one_line(bytes(details.position)).decode(),
         )
         kind = "json" if undecoded and metadata.content_type != "text/plain" else KINDS[letter.payload.kind]
-        yield Batch([unit], kind, locators, {}, 0, oversized)
+        yield Batch([_on_one_line(unit) if kind == "json" else unit], kind, locators, {}, 0, oversized)
+
+
+def _bad_line(path: Path, place: str) -> ConfigError:
+    message = f"{path}: {place} is not a dead letter; mend or remove it and replay again"
+    return ConfigError(message, code="REPLAY.BAD_LINE")
+
+
+def _on_one_line(document: bytes) -> bytes:
+    """*document* without line feeds when it is JSON, where they are only white space: it becomes part of a line."""
+    if b"\n" not in document:
+        return document
+    try:
+        parse(document)
+    except NotJsonError:
+        return document
+    return document.replace(b"\n", b" ")
 
 
 def _oversized(letter: _DeadLetter) -> Oversized | None:
@@ -121,16 +137,23 @@ def _file_lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _table_rows(path: Path, table: str) -> Iterator[tuple[str, bytes]]:
-    if not path.is_file():
-        raise ConfigError(f"cannot read dead letters from {path}: no such file", code="REPLAY.UNREADABLE")
     try:
+        path.stat()
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             columns = {row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')}
             # A table of the first generation has no reason codes: they are those of its errors.
             codes = "reason_codes_json" if "reason_codes_json" in columns else "NULL"
             query = f'SELECT id, payload_json, metadata_json, {codes}, errors_json FROM "{table}" ORDER BY id'
             for number, payload, metadata, reasons, errors in connection.execute(query):
-                yield f"row {number}", _letter(payload, metadata, reasons, errors)
+                place = f"row {number}"
+                try:
+                    line = _letter(payload, metadata, reasons, errors)
+                except (msgspec.DecodeError, KeyError, TypeError):
+                    raise _bad_line(path, place) from None
+                yield place, line
+    except OSError as error:
+        message = f"cannot read dead letters from {path}: {error.strerror}"
+        raise ConfigError(message, code="REPLAY.UNREADABLE") from error
     except sqlite3.Error as error:
         raise ConfigError(
             f"cannot read dead letters from table {table} of {path}: {type(error).__name__}", code="REPLAY.UNREADABLE"

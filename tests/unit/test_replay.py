@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rootsys_dagster.core.errors import ConfigError
+from rootsys_dagster.log.verify import verify_log
 from rootsys_dagster.pipeline.publish import publish
 from rootsys_dagster.pipeline.replay import read_dead_letters
 from rootsys_dagster.pipeline.run import ingest, open_line
@@ -107,3 +108,40 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, source: Any) -> None:
     with pytest.raises(ConfigError, match="cannot read dead letters"):
         list(read_dead_letters(tmp_path / "none", source))
     assert not (tmp_path / "none").exists()
+
+
+def test_a_unit_of_several_lines_is_committed_on_one(project: ProjectFolder) -> None:
+    project.interface(record_id_paths=["/id"])
+    project.data("mes.jsonl", [])
+    path = project.root / "dead.db"
+    details = '{"source_type":"file","locator":null,\n"position":{\n"line":1}}'
+    pretty = (
+        '{\n"kind":"Json","data":{\n  "id": 1.50,\n  "b": "x"\n}}',
+        json.dumps({"kind": "Text", "data": '{\n"id": 2}'}),
+        json.dumps({"kind": "Text", "data": '{"id": "3\n"}'}),
+    )
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE dlq (id INTEGER PRIMARY KEY, payload_json, metadata_json, errors_json)")
+        for payload in pretty:
+            connection.execute(
+                "INSERT INTO dlq (payload_json, metadata_json, errors_json) VALUES (?, ?, ?)",
+                (payload, f'{{"source_details":{details}}}', '[{"code":"PAYLOAD_DECODE_FAILED"}]'),
+            )
+    opened = project.load()
+    line = open_line(opened.interface("mes"), opened)
+    with line.log.writer("replay") as writer:
+        ingest(line, writer, read_dead_letters(path, "sqlite", "dlq"), mode="replay")
+    assert verify_log(line.log) == []
+    assert [record["record_id"] for record in project.records()] == ["1.5", "2"]
+    # A line feed within a string makes it no JSON, on one line or on two.
+    assert [letter["payload"]["data"] for letter in project.dead_letters()] == ['{"id": "3\n"}']
+
+
+@pytest.mark.parametrize("errors", ["no JSON", "[{}]", "[1]", None], ids=str)
+def test_a_row_whose_errors_cannot_be_read_is_named(tmp_path: Path, errors: str | None) -> None:
+    path = tmp_path / "dead.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE dlq (id INTEGER PRIMARY KEY, payload_json, metadata_json, errors_json)")
+        connection.execute('INSERT INTO dlq VALUES (7, \'{"kind":"Json","data":1}\', \'{}\', ?)', (errors,))
+    with pytest.raises(ConfigError, match="row 7 is not a dead letter"):
+        list(read_dead_letters(path, "sqlite", "dlq"))
