@@ -61,7 +61,7 @@ class SqliteSink(DeadLetterSink):
         self._connection: sqlite3.Connection | None = None
 
     def resume(self, mark: dict[str, Any]) -> bool:
-        """Open the database; False when the table is gone although something was written."""
+        """Open the database; False when it or its table is not the one that was written."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = self._connection = self._connection or sqlite3.connect(self.path, timeout=BUSY_S)
@@ -70,7 +70,7 @@ class SqliteSink(DeadLetterSink):
                 self._create(connection)
         except (sqlite3.Error, OSError) as error:
             raise self._unavailable(error) from error
-        return bool(there) or not mark
+        return not mark or (bool(there) and mark == self.mark())
 
     def write(self, lines: Iterable[bytes], *, run_id: str, commit_seq: int) -> int:
         """Insert the dead letters of one commit."""
