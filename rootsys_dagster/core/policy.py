@@ -68,6 +68,11 @@ class DeadLetterPolicy(Config):
     table: str = Field(default="dead_letters", json_schema_extra={"pattern": f"^{TABLE_NAME.pattern}$"})
     budget: Budget | None = None
 
+    def file_for(self, interface_name: str) -> str:
+        """The file of the sink, relative to the project root: as named, else below ``dead_letters/``."""
+        ending = {"file": "jsonl", "sqlite": "db"}[self.kind]
+        return self.path or f"dead_letters/{interface_name.replace('/', '_')}.{ending}"
+
     def check(self, at: str, found: Findings) -> None:
         found.blank("DEAD_LETTERS_PATH_EMPTY", f"{at}/path", self.path)
         if not TABLE_NAME.fullmatch(self.table):

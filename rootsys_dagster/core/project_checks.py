@@ -1,6 +1,7 @@
 """What only all files of a project together show: repeated names, taken assets, inputs that lead nowhere."""
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -67,6 +68,7 @@ def check_together(
     check_contracts(interfaces, registry, found)
     check_names(interfaces, fabrics, found)
     check_assets([*interfaces, *fabrics], found)
+    check_dead_letter_files(interfaces, found)
     check_inputs(interfaces, fabrics, found)
     check_cycles(fabrics, found)
     return (
@@ -134,6 +136,19 @@ def versions(file: ProjectFile, other: ProjectFile) -> bool:
 
 def others(file: ProjectFile, sharing: Iterable[ProjectFile]) -> str:
     return " and ".join(other.path.name for other in sharing if other is not file)
+
+
+def check_dead_letter_files(interfaces: Iterable[InterfaceFile], found: Found) -> None:
+    """A file sink cuts its file back to what it has written: a second one would lose the lines of the first."""
+    owners = defaultdict[str, list[InterfaceFile]](list)
+    for file in interfaces:
+        if file.interface is not None and file.interface.dead_letters is not None:
+            owners[os.path.normpath(file.interface.dead_letters.file_for(file.name))].append(file)
+    for path, sharing in owners.items():
+        kinds = {file.interface.dead_letters.kind for file in sharing if file.interface and file.interface.dead_letters}
+        for file in sharing if len(sharing) > 1 and "file" in kinds else ():
+            message = f"{path} is also that of {others(file, sharing)}; name another, or make all of them sqlite"
+            found[file.path].append(Problem("DEAD_LETTERS_PATH_TAKEN", "/dead_letters/path", message))
 
 
 def check_inputs(interfaces: Sequence[InterfaceFile], fabrics: Sequence[FabricFile], found: Found) -> None:

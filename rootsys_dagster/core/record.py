@@ -77,6 +77,23 @@ class _Identity(msgspec.Struct):
 _identity = msgspec.json.Decoder(_Identity).decode
 
 
+class _Rejected(msgspec.Struct):
+    interface: _Name
+    reason_codes: list[str]
+
+
+_rejected = msgspec.json.Decoder(_Rejected).decode
+
+
+def rejected_by(line: bytes) -> tuple[str, str] | None:
+    """Name and version of the interface that made the dead letter in *line*; None when it is no dead letter."""
+    try:
+        interface = _rejected(line).interface
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return interface.name, interface.version
+
+
 def dead_letter_id(line: bytes) -> str:
     """32 hexadecimal digits from what the dead letter is about: interface, version, place of the unit, payload.
 

@@ -1,15 +1,14 @@
 """Followers: after each commit, sinks take over what they have not seen. One that is down delays only itself."""
 
-from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from rootsys_dagster.core.errors import ConfigError, RootsysError
-from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.paths import inside_roots
 from rootsys_dagster.core.ports import DeadLetterSink
 from rootsys_dagster.core.project import InterfaceFile, Project
+from rootsys_dagster.core.record import rejected_by
 from rootsys_dagster.core.registry import SINKS
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.followers import FollowerState, follower_lock, read_state, write_state
@@ -17,6 +16,7 @@ from rootsys_dagster.log.manifest import SegmentKind
 from rootsys_dagster.pipeline.export import commit_lines
 
 COMMITS_PER_MARK = 64
+MAX_FIRST_LINE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +30,27 @@ class FollowerReport:
     error: RootsysError | None = None
 
 
-def follow(log: CommitLog, name: str, sink: DeadLetterSink, kind: SegmentKind) -> FollowerReport:
-    """Give *sink* every commit that it has not taken over, and remember how far it got."""
+def follow(
+    log: CommitLog, name: str, sink: DeadLetterSink, kind: SegmentKind, *, spare_others: bool = False
+) -> FollowerReport:
+    """Give *sink* every commit that it has not taken over, and remember how far it got.
+
+    Args:
+        spare_others: do not replace a file that holds anything but dead letters of this log.
+    """
     newest = log.last_seq()
     state, written, error = FollowerState(), 0, None
     try:
         with follower_lock(log, name), closing(sink):
             state = read_state(log, name)
+            if spare_others and state.mark.get("path") != str(sink.path.absolute()):
+                _refuse_file_of_others(sink.path, log.stream)
             if not sink.resume(state.mark):
                 state = FollowerState()
                 sink.resume(state.mark)
+            if not state.mark:
+                # Before the first line: what a crash leaves there is then known to be ours.
+                state = _remember(log, name, sink, state.seq)
             last = state.seq
             for manifest in log.manifests(state.seq):
                 written += sink.write(
@@ -61,13 +72,20 @@ def _remember(log: CommitLog, name: str, sink: DeadLetterSink, seq: int) -> Foll
     return state
 
 
-def dead_letter_path(interface: Interface, root: Path, data_roots: Iterable[Path]) -> Path:
-    """Where the dead-letter sink of an interface keeps its file: as named, else below ``dead_letters/``."""
-    policy = interface.dead_letters
-    assert policy is not None
-    suffix = {"file": "jsonl", "sqlite": "db"}[policy.kind]
-    named = policy.path or f"dead_letters/{interface.name.replace('/', '_')}.{suffix}"
-    return inside_roots(root / named, root, tuple(data_roots), "dead_letters.path")
+def _refuse_file_of_others(path: Path, stream: StreamId) -> None:
+    try:
+        with path.open("rb") as file:
+            line = file.readline(MAX_FIRST_LINE_BYTES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(f"dead_letters.path {path}: {error.strerror}", code="DEAD_LETTERS.PATH") from error
+    if line and rejected_by(line) != (stream.name, stream.version):
+        raise ConfigError(
+            f"dead_letters.path {path} holds something else than dead letters of {stream}, and was left as it is; "
+            "name another file, or move this one away",
+            code="DEAD_LETTERS.PATH",
+        )
 
 
 def publish(entry: InterfaceFile, project: Project) -> list[FollowerReport]:
@@ -77,8 +95,9 @@ def publish(entry: InterfaceFile, project: Project) -> list[FollowerReport]:
     if policy is None:
         return []
     log = CommitLog(project.state_root, StreamId(interface.name, interface.version))
-    path = dead_letter_path(interface, project.root, project.data_roots)
+    path = inside_roots(policy.file_for(interface.name), project.root, project.data_roots, "dead_letters.path")
     if path.is_dir():
         raise ConfigError(f"dead_letters.path {path} is a folder; name a file", code="DEAD_LETTERS.PATH")
     sink = SINKS.get(policy.kind)(path, policy.table)
-    return [follow(log, f"dead_letters-{policy.kind}-{path.name}", sink, "dead_letters")]
+    name = f"dead_letters-{policy.kind}-{path.name}"
+    return [follow(log, name, sink, "dead_letters", spare_others=policy.kind == "file")]
