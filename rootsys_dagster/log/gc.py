@@ -3,11 +3,12 @@
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rootsys_dagster.log.commit import CommitLog
-from rootsys_dagster.log.store import LockedError, exclusive_lock
+from rootsys_dagster.log.store import LockedError, exclusive_lock, storage_errors
 
 SEGMENT_FOLDERS = ("records", "dead_letters", "duplicates")
 ORPHAN_AGE_S = 24 * 3600.0
@@ -28,6 +29,7 @@ def collect(log: CommitLog, *, older_than_s: float = ORPHAN_AGE_S, dry_run: bool
 
     Raises:
         LogDamagedError: the manifests cannot be read; nothing is removed, since nothing is known to be one.
+        StorageError: an orphan may not be removed.
     """
     oldest = time.time() - older_than_s
     if not log.folder.is_dir():
@@ -36,13 +38,21 @@ def collect(log: CommitLog, *, older_than_s: float = ORPHAN_AGE_S, dry_run: bool
         with exclusive_lock(log.folder / "lock", b"gc"):
             # Read under the lock: a commit between the two would have its segments taken for orphans.
             named = {log.path(file) for manifest in log.manifests() for file in manifest.files}
-            found = [orphan for orphan in _orphans(log.folder, named) if orphan.stat().st_mtime <= oldest]
-            removed = [Removed(path, _size(path)) for path in found]
-            for orphan in () if dry_run else found:
-                shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink()
+            removed = [_remove(path, oldest, dry_run) for path in _orphans(log.folder, named)]
     except LockedError:
         return []
-    return removed
+    return list(filter(None, removed))
+
+
+def _remove(path: Path, oldest: float, dry_run: bool) -> Removed | None:
+    """Remove one orphan; None when it is too young, or gone: fetches and followers do not wait for this lock."""
+    with storage_errors(path, "it stays, nothing that is committed is concerned"), suppress(FileNotFoundError):
+        if path.stat().st_mtime <= oldest:
+            removed = Removed(path, _size(path))
+            if not dry_run:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            return removed
+    return None
 
 
 def _orphans(folder: Path, named: set[Path]) -> Iterator[Path]:
