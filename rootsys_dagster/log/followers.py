@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,16 @@ def follower_lock(log: CommitLog, name: str) -> Generator[None]:
     path = folder / f".{folder_name(name)}.lock"
     until_s = time.monotonic() + LOCK_WAIT_S
     while True:
-        try:
-            with exclusive_lock(path, f"follower {name} (process {os.getpid()})".encode()):
+        with ExitStack() as held:
+            try:
+                held.enter_context(exclusive_lock(path, f"follower {name} (process {os.getpid()})".encode()))
+            except LockedError:
+                if time.monotonic() >= until_s:
+                    raise
+            else:
                 yield
                 return
-        except LockedError:
-            if time.monotonic() >= until_s:
-                raise
-            time.sleep(LOCK_POLL_S)
+        time.sleep(LOCK_POLL_S)
 
 
 def read_state(log: CommitLog, name: str) -> FollowerState:
@@ -78,7 +80,7 @@ def _read(log: CommitLog, path: Path) -> FollowerState:
         return msgspec.json.decode(path.read_bytes(), type=FollowerState)
     except FileNotFoundError:
         return FollowerState()
-    except (msgspec.DecodeError, OSError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
         raise LogDamagedError(
             f"{log.stream}: {path} cannot be read; remove it and the follower starts again from the first commit"
         ) from error
