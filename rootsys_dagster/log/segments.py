@@ -3,6 +3,7 @@
 import hashlib
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from rootsys_dagster.log.manifest import SegmentFile, SegmentKind
@@ -51,7 +52,7 @@ class SegmentWriter:
         self._wait(0)
         with storage_errors(self.path):
             os.fsync(self._descriptor)
-        self._close()
+            self._close()
         return SegmentFile(
             kind=self.kind,
             name=f"{self.path.parent.name}/{self.path.name}",
@@ -62,14 +63,17 @@ class SegmentWriter:
 
     def discard(self) -> None:
         """Close and remove: nothing will name this file."""
-        self._close()
-        self.path.unlink(missing_ok=True)
+        # On a disk that has failed these fail too, and must not hide why: gc takes what is left.
+        with suppress(OSError):
+            self._close()
+        with suppress(OSError):
+            self.path.unlink()
 
     def _close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _hand_over(self) -> None:
         if not self._pending:
