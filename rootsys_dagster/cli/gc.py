@@ -24,7 +24,7 @@ def gc(dry_run: bool, older_than_hours: float, state_root: Path | None, project:
     """Remove files that no commit names: segments of killed runs, temporary files, forgotten spools."""
     removed = [
         orphan
-        for log in find_logs_of(state_root, project)
+        for log in find_logs_of(state_root, project, empty=True)
         for orphan in collect(log, older_than_s=older_than_hours * 3600, dry_run=dry_run)
     ]
     for orphan in removed:

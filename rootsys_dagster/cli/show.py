@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from rootsys_dagster.cli.lag import unread_bytes
-from rootsys_dagster.cli.output import bytes_text, emit, plural, table
+from rootsys_dagster.cli.output import bytes_text, emit, plural, table, warn
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.streams import Entry, find_entry, position_text
 from rootsys_dagster.core.errors import RootsysError
@@ -107,9 +107,14 @@ def committed(log: CommitLog) -> dict[str, Any]:
 def unconfigured(project: Project) -> list[dict[str, Any]]:
     """Logs that no file of the project stands behind any more: their data is still there."""
     known = {StreamId(file.name, file.version) for file in (*project.interfaces, *project.fabrics) if file.model}
+    try:
+        logs = find_logs(project.state_root)
+    except RootsysError as error:
+        warn(error.message, error.code)
+        return []
     return [
         {"name": log.stream.name, "version": log.stream.version, "kind": "(no file)", "problems": [], **committed(log)}
-        for log in find_logs(project.state_root)
+        for log in logs
         if log.stream not in known
     ]
 

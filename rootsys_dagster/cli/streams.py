@@ -43,6 +43,9 @@ def find_log(name: str, state_root: Path | None, project: Path | None = None) ->
         root, known = existing(state_root), []
     streams = list(dict.fromkeys([*(log.stream for log in find_logs(root)), *known]))
     found = [stream for stream in streams if name in (stream.name, str(stream))]
+    if not found:
+        started = [log.stream for log in find_logs(root, empty=True)]
+        found = [stream for stream in started if name in (stream.name, str(stream))]
     if len(found) == 1:
         return CommitLog(root, found[0])
     if found:
@@ -53,11 +56,10 @@ def find_log(name: str, state_root: Path | None, project: Path | None = None) ->
     raise ConfigError(f"nothing called {shown(name)} is in {root}{hint}", code="STREAM.UNKNOWN")
 
 
-def find_logs_of(state_root: Path | None, project: Path | None) -> list[CommitLog]:
-    """Every log with a commit, below the state root that is named, or below that of the project."""
-    if state_root is None:
-        return find_logs(load_project(project).state_root)
-    return find_logs(existing(state_root))
+def find_logs_of(state_root: Path | None, project: Path | None, *, empty: bool = False) -> list[CommitLog]:
+    """Every log with a commit, *empty* ones too, below the state root that is named, or below that of the project."""
+    root = load_project(project).state_root if state_root is None else existing(state_root)
+    return find_logs(root, empty=empty)
 
 
 def existing(state_root: Path) -> Path:

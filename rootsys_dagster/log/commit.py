@@ -77,21 +77,45 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def find_logs(state_root: Path) -> list["CommitLog"]:
-    """Every log below *state_root* that has at least one commit, by name and version."""
-    logs: list[CommitLog] = []
-    for first in sorted(state_root.glob("*/*/log/00000001.json")):
-        logs.append(CommitLog(state_root, _stream_of(first)))
-    return logs
+def find_logs(state_root: Path, *, empty: bool = False) -> list["CommitLog"]:
+    """Every log below *state_root*, also one whose first manifest is gone, by name and version.
+
+    Args:
+        empty: the logs too that have no commit, because their first run is under way or was killed.
+    Raises:
+        LogDamagedError: a folder in which logs may be cannot be listed.
+    """
+    folders = [folder for above in _folders(state_root) for folder in _folders(above)]
+    return [log for log in map(_log_in, folders) if log is not None and (empty or log.has_commits())]
 
 
-def _stream_of(first: Path) -> StreamId:
+def _folders(folder: Path) -> list[Path]:
     try:
-        manifest = parse_manifest(first.read_bytes(), str(first))
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        message = f"cannot list {folder}: {error.strerror}; logs in it were not looked at, make it readable"
+        raise LogDamagedError(message, code="STATE.UNREADABLE") from error
+
+
+def _log_in(folder: Path) -> "CommitLog | None":
+    """The log that *folder* holds; by the names of its folders when no manifest of it says whose it is."""
+    log = CommitLog(folder.parent.parent, StreamId(unquote(folder.parent.name), unquote(folder.name)))
+    log.folder = folder
+    try:
+        first = min(filter(MANIFEST_NAME.match, os.listdir(folder / "log")), default=None)
+        if first is None:
+            # Whoever has other folders beside the logs: gc must not take their files for orphans.
+            return log if (folder / "lock").is_file() and (folder / "records").is_dir() else None
+        manifest = parse_manifest((folder / "log" / first).read_bytes(), first)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, LogDamagedError):
-        # Damaged: its folders still say whose it is, so that it can be reported by name.
-        return StreamId(unquote(first.parents[2].name), unquote(first.parents[1].name))
-    return StreamId(manifest.interface, manifest.version)
+        return log
+    named = CommitLog(log.state_root, StreamId(manifest.interface, manifest.version))
+    return named if named.folder == folder else log
 
 
 class CommitLog:
@@ -101,6 +125,13 @@ class CommitLog:
         self.state_root = state_root
         self.stream = stream
         self.folder = state_root / folder_name(stream.name) / folder_name(stream.version)
+
+    def has_commits(self) -> bool:
+        """Whether there is a commit, or something that keeps it from being known."""
+        try:
+            return self.last_seq() > 0
+        except LogDamagedError:
+            return True
 
     def last_seq(self) -> int:
         """The newest committed sequence number, 0 when there is none.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rootsys_dagster.core.errors import RootsysError
-from rootsys_dagster.log.commit import CommitLog
+from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.followers import follower_states
 from rootsys_dagster.log.manifest import Counts, Manifest, SegmentFile, SegmentKind
 
@@ -46,8 +46,25 @@ def verify_log(log: CommitLog) -> list[Finding]:
             findings.append(Finding("COUNTS", path, "its totals are not those before it plus its own counts"))
         findings.extend(verify_commit(log, manifest))
         previous = manifest
+    findings.extend(_inputs(log, previous))
     findings.extend(_followers(log, last_seq))
     return findings
+
+
+def _inputs(log: CommitLog, head: Manifest | None) -> Iterator[Finding]:
+    """What is merged here and is not in its own log: the only trace of a newest commit that was taken away."""
+    if head is None or head.mode != "merge" or head.source_fingerprint is None:
+        return
+    for stream, sha256 in head.source_fingerprint["inputs"].items():
+        name, _, version = stream.rpartition("@")
+        source, seq = CommitLog(log.state_root, StreamId(name, version)), head.end["inputs"][stream]
+        try:
+            found = source.manifest_sha256(seq)
+        except RootsysError:
+            found = None
+        if found != sha256:
+            message = f"commit {seq} of {stream} is merged by {log.stream}, and is gone or another one"
+            yield Finding("INPUT", str(source.folder / "log" / f"{seq:08d}.json"), message)
 
 
 def _followers(log: CommitLog, last_seq: int) -> Iterator[Finding]:

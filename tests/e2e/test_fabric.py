@@ -19,6 +19,7 @@ from rootsys_dagster.core.errors import InvalidFileError, LogDamagedError
 from rootsys_dagster.core.record import key_seed, record_key
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.manifest import Counts
+from rootsys_dagster.log.verify import verify_log
 from rootsys_dagster.pipeline import merge as merge_module
 from rootsys_dagster.pipeline import merge_index
 from rootsys_dagster.pipeline.merge import MergeReport, merge_fabric
@@ -297,6 +298,19 @@ def test_a_damaged_input_stops_the_commit(two: ProjectFolder, kind: str, damage:
     path.write_bytes(good)
     merge(two)
     assert len(two.lines("records", "all")) == 4
+
+
+@pytest.mark.parametrize("lost", ["the newest commit", "all of it"])
+def test_verify_misses_a_merged_commit_in_the_log_of_the_input(two: ProjectFolder, lost: str) -> None:
+    for value in (1, 2):
+        commit(state_root(two), "a", [("A", value)])
+    merge(two)
+    log = CommitLog(state_root(two), StreamId("a", "v1"))
+    fabric = CommitLog(state_root(two), StreamId("all", "v1"))
+    assert verify_log(fabric) == []
+    newest = log.folder / "log" / f"{log.last_seq():08d}.json"
+    newest.unlink() if lost == "the newest commit" else shutil.rmtree(log.folder)
+    assert [(finding.code, finding.path) for finding in verify_log(fabric)] == [("INPUT", str(newest))]
 
 
 def test_an_input_that_was_started_anew_is_refused(two: ProjectFolder) -> None:

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -5,13 +6,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rootsys_dagster.core.errors import ConfigError, FencedError, LogDamagedError, RootsysError, TransientError
-from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId, folder_name
+from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId, find_logs, folder_name
+from rootsys_dagster.log.gc import collect
 from rootsys_dagster.log.manifest import ConservationError, Counts, Manifest
 from rootsys_dagster.log.verify import verify_log
 
@@ -283,6 +286,65 @@ def test_verify_finds_a_changed_byte_of_any_segment(log: CommitLog) -> None:
         assert [finding.path for finding in verify_log(log)] == [str(path)]
         path.write_bytes(sound)
     assert verify_log(log) == []
+
+
+@pytest.mark.parametrize("seq", [1, 2, 5])
+def test_a_log_is_found_whichever_manifest_it_has_lost(log: CommitLog, seq: int) -> None:
+    filled(log)
+    manifest_path(log, seq).unlink()
+    assert [found.stream for found in find_logs(log.state_root)] == [STREAM]
+
+
+@pytest.mark.parametrize("renamed", ["v9", "v1 (copy)"])
+def test_a_log_under_another_name_is_found_and_is_damage(log: CommitLog, renamed: str) -> None:
+    filled(log, 1)
+    log.folder.rename(log.folder.with_name(renamed))
+    (found,) = find_logs(log.state_root)
+    assert [finding.code for finding in verify_log(found)] == ["CHAIN"]
+
+
+@pytest.mark.parametrize("blocked", ["..", "log"])
+def test_a_log_in_a_folder_that_cannot_be_listed_is_not_passed_over(
+    log: CommitLog, blocked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(log, 1)
+    closed = (log.folder / blocked).resolve()
+
+    def refuse(function: Any) -> Any:
+        def listing(path: Any) -> Any:
+            if Path(path) == closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return function(path)
+
+        return listing
+
+    monkeypatch.setattr(os, "listdir", refuse(os.listdir))
+    monkeypatch.setattr(os, "scandir", refuse(os.scandir))
+    if blocked == "..":
+        with pytest.raises(LogDamagedError, match="cannot list"):
+            find_logs(log.state_root)
+    else:
+        (found,) = find_logs(log.state_root)
+        assert [finding.code for finding in verify_log(found)] == ["CHAIN"]
+
+
+def test_what_a_killed_first_run_left_is_found_for_gc_only(log: CommitLog) -> None:
+    with log.writer("r") as writer:
+        writer.write("records", b"{}\n", 1, bytes(16))
+        killed = everything_below(log.folder)
+    for name, data in killed.items():
+        (log.folder / name).write_bytes(data)
+    assert find_logs(log.state_root) == []
+    (found,) = find_logs(log.state_root, empty=True)
+    assert [removed.path.suffix for removed in collect(found, older_than_s=0)] == [".jsonl", ".keys"]
+
+
+def test_folders_that_are_no_logs_are_left_alone(log: CommitLog) -> None:
+    precious = log.state_root / "x" / "y" / "records" / "precious"
+    precious.parent.mkdir(parents=True)
+    (precious.parent.parent / "log").mkdir()
+    precious.touch()
+    assert find_logs(log.state_root, empty=True) == []
 
 
 @pytest.mark.parametrize(
