@@ -7,13 +7,14 @@ was last read under each name, and the size and time of its file then.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.ports import Batch, Driver, Oversized
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.registry import DRIVERS, LOCATORS
-from rootsys_dagster.drivers.files import InputFile, input_files, open_input
+from rootsys_dagster.drivers.files import InputFile, check_inputs, input_files, open_input, paths_of
 from rootsys_dagster.drivers.lines import BLOCK_BYTES, KEPT_BYTES
 
 
@@ -47,10 +48,11 @@ class BinaryDriver(Driver[DriverConfig]):
 
     def check(self) -> None:
         """Raise ConfigError unless every named input can be opened."""
-        for file in input_files(self.config, self.context):
-            if not file.is_stdin:
-                with open_input(file):
-                    pass
+        check_inputs(self.config, self.context)
+
+    def files(self) -> Iterable[Path]:
+        """The files that ``driver.input`` names now."""
+        return paths_of(input_files(self.config, self.context))
 
     def read(self, resume: Position | None) -> Iterator[Batch]:
         """One batch per file, in the order of their names."""

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, Literal, cast
 
 from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.errors import ConfigError, PermanentError
-from rootsys_dagster.core.paths import inside_roots
+from rootsys_dagster.core.paths import inside_roots, is_utf8
 from rootsys_dagster.core.ports import DriverContext
+from rootsys_dagster.core.spelling import shown
 
 WINDOW_BYTES = 4096
 STDIN = "-"
@@ -62,9 +63,7 @@ class InputFile:
         try:
             return self.path.stat()
         except OSError as error:
-            raise ConfigError(
-                f"input {self.locator} cannot be read: {error.strerror}", code="FILE.UNREADABLE"
-            ) from error
+            raise unreadable(self.locator, error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +100,36 @@ def input_files(config: DriverConfig, context: DriverContext) -> list[InputFile]
     if raw == STDIN:
         return [InputFile(Path(STDIN), "stdin")]
     literal = context.root / raw
-    if GLOB_CHARACTERS.isdisjoint(raw) or literal.exists():
-        return [_input_file(raw, literal, context)]
-    found = sorted(glob.glob(raw, root_dir=context.root, recursive=True))
-    matches = [(name, context.root / name) for name in found]
-    if not matches and not _fixed_part(literal).is_dir():
+    try:
+        if GLOB_CHARACTERS.isdisjoint(raw) or literal.exists():
+            return [_input_file(raw, literal, context)]
+        found = sorted(glob.glob(raw, root_dir=context.root, recursive=True))
+        matches = [(name, path) for name in found if (path := context.root / name).is_file()]
+        folder = _fixed_part(literal)
+        folder_exists = bool(found) or folder.is_dir()
+    except OSError as error:
+        raise unreadable(raw, error) from error
+    except ValueError as error:
+        raise ConfigError(f"input {shown(raw)} is not a path: it holds a NUL", code="PATH.UNUSABLE") from error
+    if not folder_exists:
         raise ConfigError(
-            f"input {raw} matches nothing: folder {_fixed_part(literal)} does not exist; "
-            f"relative paths start at {context.root}",
+            f"input {raw} matches nothing: folder {folder} does not exist; relative paths start at {context.root}",
             code="FILE.NOT_FOUND",
         )
-    return [_input_file(name, path, context) for name, path in matches if path.is_file()]
+    return [_input_file(name, path, context) for name, path in matches]
+
+
+def check_inputs(config: DriverConfig, context: DriverContext) -> None:
+    """Raise ConfigError unless every named input can be opened."""
+    for file in input_files(config, context):
+        if not file.is_stdin:
+            with open_input(file):
+                pass
+
+
+def paths_of(files: Iterable[InputFile]) -> list[Path]:
+    """Where *files* are, standard input left out."""
+    return [file.path for file in files if not file.is_stdin]
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -142,47 +160,34 @@ def _input_file(raw: str, path: Path, context: DriverContext) -> InputFile:
     return InputFile(resolved, raw)
 
 
-def is_utf8(name: str) -> bool:
-    """Whether *name* was decoded from UTF-8; the operating system's other bytes stand in it as surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 @contextmanager
 def open_input(file: InputFile) -> Iterator[BinaryIO]:
     """Open *file* for reading its unpacked content.
 
     Raises:
-        ConfigError: it cannot be opened.
+        ConfigError: it cannot be opened or read.
         PermanentError: packed content is damaged or cut short; whole units before the damage were handed over.
     """
-    if file.is_stdin:
-        # Unbuffered: what a slow producer has sent is handed over at once.
-        yield cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
-        return
     try:
-        stream = cast(BinaryIO, file.path.open("rb", buffering=0))
-    except OSError as error:
-        raise unreadable(file.locator, error) from error
-    with stream:
-        try:
+        if file.is_stdin:
+            # Unbuffered: what a slow producer has sent is handed over at once.
+            yield cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
+            return
+        with file.path.open("rb", buffering=0) as stream:
             if file.compression is None:
-                yield stream
+                yield cast(BinaryIO, stream)
             else:
                 import pyarrow as pa
 
                 with pa.CompressedInputStream(stream, file.compression) as unpacked:
                     yield cast(BinaryIO, unpacked)
-        except OSError as error:
-            if error.errno in (None, 0, errno.EIO):
-                raise PermanentError(
-                    f"input {file.locator}: {error}; what was read before is kept, replace the file and run again",
-                    code="FILE.DAMAGED",
-                ) from error
-            raise
+    except OSError as error:
+        if error.errno in (None, 0, errno.EIO):
+            raise PermanentError(
+                f"input {file.locator}: {error}; what was read before is kept, replace the file and run again",
+                code="FILE.DAMAGED",
+            ) from error
+        raise unreadable(file.locator, error) from error
 
 
 def sha256(data: bytes) -> str:
@@ -194,14 +199,23 @@ def fits(file: InputFile, mark: Mark) -> bool:
     """Whether *file* still begins with the content that *mark* was made from."""
     if file.compression is None and file.status().st_size < mark.byte:
         return False
-    window = min(WINDOW_BYTES, mark.byte)
     with open_input(file) as stream:
-        head = read_exactly(stream, window)
-        skip(stream, file, mark.byte - window - len(head))
-        # Below two windows the end of the head is the beginning of the tail.
-        rest = read_exactly(stream, mark.byte - max(len(head), mark.byte - window))
-    tail = (head + rest)[-window:] if window else b""
+        return is_made_from(mark, *windows(stream, file, mark.byte))
+
+
+def is_made_from(mark: Mark, head: bytes, tail: bytes) -> bool:
+    """Whether *mark* was made from content with these windows."""
     return sha256(head) == mark.head_sha256 and sha256(tail) == mark.tail_sha256
+
+
+def windows(stream: BinaryIO, file: InputFile, byte: int) -> tuple[bytes, bytes]:
+    """The first and the last 4 KiB of the content before *byte*, where the stream, freshly opened, stands then."""
+    window = min(WINDOW_BYTES, byte)
+    head = read_exactly(stream, window)
+    skip(stream, file, byte - 2 * window)
+    # Below two windows the end of the head is the beginning of the tail.
+    rest = read_exactly(stream, byte - max(window, byte - window))
+    return head, (head + rest)[-WINDOW_BYTES:]
 
 
 def skip(stream: BinaryIO, file: InputFile, count: int) -> None:

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, count, repeat
 from operator import add
+from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 import msgspec
 
 from rootsys_dagster.core.driver_config import DriverConfig
-from rootsys_dagster.core.ports import Batch, Driver, DriverContext, Oversized, PayloadKind
+from rootsys_dagster.core.errors import TransientError
+from rootsys_dagster.core.ports import Batch, Driver, Oversized, PayloadKind
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.registry import LOCATORS
 from rootsys_dagster.drivers.files import (
@@ -18,13 +20,15 @@ from rootsys_dagster.drivers.files import (
     InputFile,
     Mark,
     Starts,
+    check_inputs,
     input_files,
+    is_made_from,
     marks_of,
     match_marks,
     open_input,
-    read_exactly,
+    paths_of,
     sha256,
-    skip,
+    windows,
 )
 
 BLOCK_BYTES = 1 << 16
@@ -86,15 +90,13 @@ class LineDriver(Driver[DriverConfig]):
     unit_kind: ClassVar[PayloadKind]
     content_type: ClassVar[str]
 
-    def __init__(self, config: DriverConfig, context: DriverContext) -> None:
-        super().__init__(config, context)
-
     def check(self) -> None:
         """Raise ConfigError unless every named input can be opened."""
-        for file in input_files(self.config, self.context):
-            if not file.is_stdin:
-                with open_input(file):
-                    pass
+        check_inputs(self.config, self.context)
+
+    def files(self) -> Iterable[Path]:
+        """The files that ``driver.input`` names now."""
+        return paths_of(input_files(self.config, self.context))
 
     def read(self, resume: Position | None) -> Iterator[Batch]:
         """Batches of about 64 KiB, file by file in the order of their names."""
@@ -166,6 +168,7 @@ class FileLines:
         self.driver = driver
         self.file = file
         self.done = done
+        self.start = start
         self.byte = start.byte if start else 0
         self.line = start.line if start else 0
         self.head = b""
@@ -197,11 +200,13 @@ class FileLines:
             yield self._oversized(piece) if isinstance(piece, OversizedLine) else self._lines(piece)
 
     def _continue(self, stream: BinaryIO) -> None:
-        window = min(WINDOW_BYTES, self.byte)
-        self.head = read_exactly(stream, window)
-        skip(stream, self.file, self.byte - 2 * window)
-        rest = read_exactly(stream, self.byte - max(window, self.byte - window))
-        self.tail = (self.head + rest)[-WINDOW_BYTES:]
+        self.head, self.tail = windows(stream, self.file, self.byte)
+        # The files were matched before the first was read, which may be hours ago.
+        if self.start is not None and not is_made_from(self.start, self.head, self.tail):
+            raise TransientError(
+                f"input {self.file.locator} was replaced while this run was reading; nothing was lost, run it again",
+                code="FILE.REPLACED_MEANWHILE",
+            )
 
     def _lines(self, block: bytes) -> Batch:
         units = block.split(b"\n")

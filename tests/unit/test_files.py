@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rootsys_dagster.core.driver_config import DriverConfig
-from rootsys_dagster.core.errors import ConfigError, PermanentError
+from rootsys_dagster.core.errors import ConfigError, PermanentError, TransientError
 from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.drivers.files import input_files
@@ -96,6 +96,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
         pytest.param("../*.jsonl", "PATH.OUTSIDE_ROOTS", "outside.jsonl", id="pattern with dots"),
         pytest.param("loop", "PATH.UNUSABLE", "loop", id="loop of links"),
         pytest.param("a\x00b", "PATH.UNUSABLE", "loop of links", id="NUL"),
+        pytest.param("a\x00b/*.jsonl", "PATH.UNUSABLE", "NUL", id="NUL in a pattern"),
         pytest.param("x" * 500, "FILE.UNREADABLE", "too long", id="longer than any name"),
         pytest.param("file/below", "FILE.UNREADABLE", "file/below", id="a file as a folder"),
     ],
@@ -240,6 +241,21 @@ def test_on_replace_restart_reads_the_new_content_from_its_beginning(tmp_path: P
     assert reader.run() == [("app.log", b"3")]
     reader.append("app.log", b"4\n")
     assert reader.run() == [("app.log", b"4")]
+
+
+@pytest.mark.parametrize("now", [b"9\n9\n9\n9\n", b"9\n", b""])
+def test_a_file_that_is_replaced_after_the_run_began_is_not_continued(reader: Reader, now: bytes) -> None:
+    for name in ("app.log", "app.log.x"):
+        reader.write(name, b"1\n2\n")
+    reader.run()
+    for name in ("app.log", "app.log.x"):
+        reader.append(name, b"3\n")
+    batches = reader.driver.read(reader.position)
+    assert next(batches).locators.locator == "app.log"
+    reader.write("app.log.x", now)
+    with pytest.raises(TransientError, match=r"app\.log\.x was replaced") as caught:
+        next(batches)
+    assert caught.value.code == "FILE.REPLACED_MEANWHILE"
 
 
 def test_a_deleted_file_is_known_again_when_it_comes_back(reader: Reader) -> None:
