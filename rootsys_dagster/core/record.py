@@ -46,6 +46,7 @@ def key_seed(source: str, name: str, version: str) -> int:
     return xxh3_64_intdigest(orjson.dumps([source, name, version]))
 
 
+KEY_BYTES = 16
 record_key = xxh3_128_digest
 """``record_key(record_id_json, seed)``: 16 bytes that stand for (source, interface name, version, record id).
 

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from rootsys_dagster.core.errors import ConfigError, PermanentError
+from rootsys_dagster.core.record import KEY_BYTES
 from rootsys_dagster.log.key_index import KeyIndex
 from rootsys_dagster.log.manifest import Counts
-from rootsys_dagster.log.store import write_all
+from rootsys_dagster.log.store import sync_folder, write_all
 from rootsys_dagster.pipeline.merge_copy import BLOCK_BYTES, LineBlock, line_blocks, split_block
 from rootsys_dagster.pipeline.merge_index import CHUNK_KEYS, Mask, SeenKeys
 from rootsys_dagster.pipeline.merge_source import RegionKeys, Source, changed, keys_in_order, open_source
 from rootsys_dagster.pipeline.run import Progress
 
-KEY_BYTES = 16
 MAX_QUEUED = 2
 """Chunks whose lines are not copied yet."""
 
@@ -167,7 +167,7 @@ def _temporary_folder(target: Path) -> Generator[Path]:
     """A folder beside the output, or where temporary files usually are when the output is no regular file."""
     if target.is_dir() or not target.parent.is_dir():
         problem = "is a folder" if target.is_dir() else f"cannot be written: there is no folder {target.parent}"
-        raise ConfigError(f"output {target} {problem}; name a file in a folder that exists")
+        raise ConfigError(f"output {target} {problem}; name a file in a folder that exists", code="OUTPUT.NOT_A_FILE")
     with ExitStack() as stack:
         beside = target.parent if _is_replaceable(target) else None
         with _write_errors(target):
@@ -184,10 +184,13 @@ def _open_output(target: Path, folder: Path) -> Generator[int]:
         descriptor = os.open(path, os.O_WRONLY | (os.O_CREAT | os.O_EXCL if replaceable else 0) | os.O_CLOEXEC, 0o666)
     try:
         yield descriptor
+        if replaceable:
+            with _write_errors(target):
+                if target.exists():
+                    shutil.copymode(target, path)
+                # Before the new name: after a power cut it stands for all of the content.
+                os.fsync(descriptor)
+                path.replace(target)
+                sync_folder(target.parent)
     finally:
         os.close(descriptor)
-    if replaceable:
-        with _write_errors(target):
-            if target.exists():
-                shutil.copymode(target, path)
-            path.replace(target)

@@ -58,7 +58,8 @@ class RegionKeys(NamedTuple):
 
 def changed(name: str = "an input") -> ConfigError:
     """The error for an input that is not the same the second time."""
-    return ConfigError(f"{name} was changed while it was read; merge it when nothing writes to it")
+    message = f"{name} was changed while it was read; merge it when nothing writes to it"
+    return ConfigError(message, code="MERGE.INPUT_CHANGED")
 
 
 @contextmanager
@@ -74,14 +75,15 @@ def open_source(path: Path, target: Path, folder: Path) -> Generator[Source]:
             stream = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb", buffering=0))
             status = os.fstat(stream.fileno())
             if target.is_file() and os.path.samestat(status, target.stat()):
-                raise ConfigError(f"{name} is both an input and the output; name another output")
+                message = f"{name} is both an input and the output; name another output"
+                raise ConfigError(message, code="OUTPUT.SHARED")
             if str(path) == "-" or not stat.S_ISREG(status.st_mode):
                 spooled = stack.enter_context(tempfile.TemporaryFile(dir=folder))
                 shutil.copyfileobj(stream, spooled, 1 << 20)
                 spooled.flush()
                 stream, status = spooled, os.fstat(spooled.fileno())
         except OSError as error:
-            raise ConfigError(f"cannot read input {name}: {error.strerror}") from error
+            raise ConfigError(f"cannot read input {name}: {error.strerror}", code="FILE.UNREADABLE") from error
         yield Source(name, stream, status.st_size)
 
 
@@ -123,7 +125,8 @@ def _result(source: Source, future: Future[RegionKeys]) -> tuple[Source, RegionK
     try:
         return source, future.result()
     except BrokenProcessPool as error:
-        raise PermanentError(f"{source.name}: a process that read it was killed, perhaps for want of memory") from error
+        message = f"{source.name}: a process that read it was killed, perhaps for want of memory; merge again"
+        raise PermanentError(message, code="MERGE.PROCESS_KILLED") from error
 
 
 def _leave_interrupts_to_the_parent() -> None:
