@@ -8,8 +8,8 @@ never synced and never read as a whole to be trusted.
 import os
 import re
 import struct
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,13 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest
 
-from rootsys_dagster.core.errors import LogDamagedError, PermanentError
-from rootsys_dagster.log.store import create, write_all
+from rootsys_dagster.core.errors import LogDamagedError
+from rootsys_dagster.core.record import KEY_BYTES
+from rootsys_dagster.log.store import create, storage_errors, write_all
 
 KeyHalves: TypeAlias = npt.NDArray[np.uint64]
 """The first or the last 8 bytes of some keys; the order of keys is that of these numbers."""
 
 BLOCK_KEYS = 4096
+FOOTER_BYTES = 16
+"""For each block the first half of its first key, and a checksum."""
 RUN_NAME = re.compile(r"^(\d{8})-(\d{8})-([0-9a-f]{32})\.run$")
 MAGIC = b"rsrun01\n"
 TRAILER = struct.Struct("<QQQ8s")
@@ -34,17 +37,9 @@ class KeyRunDamagedError(LogDamagedError):
     """A run is not what was written; nothing is lost, it is rebuilt from the committed keys."""
 
 
-@contextmanager
-def index_errors(path: Path) -> Generator[None, None, None]:
-    """Turn an OSError about *path* into an error that says that only a cache is concerned."""
-    try:
-        yield
-    except OSError as error:
-        raise PermanentError(
-            f"cannot write {path}: {error.strerror}; what is committed is intact, the index is rebuilt from it: "
-            "make room or make the folder writable and run again",
-            code="STATE.WRITE_FAILED",
-        ) from error
+def index_errors(path: Path) -> AbstractContextManager[None]:
+    """Turn an OSError about *path* into a StorageError that says that only a cache is concerned."""
+    return storage_errors(path, "what is committed is intact, and the index is rebuilt from it")
 
 
 class KeyRun:
@@ -65,9 +60,9 @@ class KeyRun:
         trailer = os.pread(self._descriptor, TRAILER.size, max(0, size - TRAILER.size))
         self.count, self._block_keys, checksum, magic = TRAILER.unpack(trailer)
         blocks = -(-self.count // self._block_keys) if self._block_keys else 0
-        if magic != MAGIC or size != 16 * self.count + 16 * blocks + TRAILER.size:
+        if magic != MAGIC or size != KEY_BYTES * self.count + FOOTER_BYTES * blocks + TRAILER.size:
             raise ValueError("size and trailer disagree")
-        footer = os.pread(self._descriptor, 16 * blocks, 16 * self.count)
+        footer = os.pread(self._descriptor, FOOTER_BYTES * blocks, KEY_BYTES * self.count)
         if xxh3_64_intdigest(footer, seed=self.count) != checksum:
             raise ValueError("checksum of the footer")
         numbers = np.frombuffer(footer, "<u8")
@@ -86,7 +81,7 @@ class KeyRun:
             KeyRunDamagedError: the bytes are not those that were written.
         """
         keys = min(self._block_keys, self.count - number * self._block_keys)
-        data = os.pread(self._descriptor, 16 * keys, 16 * number * self._block_keys)
+        data = os.pread(self._descriptor, KEY_BYTES * keys, KEY_BYTES * number * self._block_keys)
         if xxh3_64_intdigest(data) != self._checksums[number]:
             raise KeyRunDamagedError(f"{self.path}: block {number} is damaged")
         numbers = np.frombuffer(data, "<u8")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rootsys_dagster.core.errors import RootsysError
+from rootsys_dagster.core.record import KEY_BYTES
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.followers import follower_states
 from rootsys_dagster.log.manifest import Counts, Manifest, SegmentFile, SegmentKind
 
-KEY_BYTES = 16
 READ_BYTES = 1 << 20
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from rootsys_dagster.core.errors import LogDamagedError
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import FabricFile, Project
+from rootsys_dagster.core.record import KEY_BYTES
 from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
 from rootsys_dagster.log.key_index import KeyIndex, KeyRunDamagedError
 from rootsys_dagster.log.manifest import Counts, Manifest, SegmentFile
@@ -152,7 +153,7 @@ class _Merge:
     def merge_commit(self, log: CommitLog, manifest: Manifest) -> None:
         records, keys = manifest.file("records"), manifest.file("keys")
         if records:
-            if keys is None or keys.records != records.records or keys.bytes != 16 * keys.records:
+            if keys is None or keys.records != records.records or keys.bytes != KEY_BYTES * keys.records:
                 raise damaged(log.path(records), "without the keys of its records")
             self.merge_segment(log, records, keys)
         self.seq[str(log.stream)] = manifest.seq
@@ -160,7 +161,7 @@ class _Merge:
 
     def merge_segment(self, log: CommitLog, records: SegmentFile, keys: SegmentFile) -> None:
         path = log.path(records)
-        stream = _KeyStream(verified_blocks(log.path(keys), keys, 16 * CHUNK_KEYS), self.seen)
+        stream = _KeyStream(verified_blocks(log.path(keys), keys, KEY_BYTES * CHUNK_KEYS), self.seen)
         lines = 0
         with closing(ahead(verified_blocks(path, records, BLOCK_BYTES))) as blocks:
             for block in line_blocks(blocks):
@@ -186,10 +187,7 @@ class _Merge:
     def count(self, counts: Counts) -> None:
         self.open.add(counts)
         if self.progress is not None:
-            sums = Counts()
-            sums.add(self.report.counts)
-            sums.add(self.open)
-            self.progress(sums)
+            self.progress(self.report.counts.plus(self.open))
 
     def commit(self) -> None:
         head = self.writer.head
@@ -220,7 +218,7 @@ class _Merge:
         if head and seen.covered < head.seq:
             for manifest in log.manifests(after=seen.covered):
                 file = manifest.file("keys")
-                for keys in verified_blocks(log.path(file), file, 16 * CHUNK_KEYS) if file else ():
+                for keys in verified_blocks(log.path(file), file, KEY_BYTES * CHUNK_KEYS) if file else ():
                     seen.add(keys)
             seen.seal(head.seq)
         return seen
@@ -239,7 +237,7 @@ class _KeyStream:
         """Which of the next *lines* lines stay, and the keys of those."""
         while len(self._keep) < lines:
             chunk = next(self._chunks)
-            keep = self._seen.add(chunk) if self._seen else np.ones(len(chunk) // 16, np.bool_)
+            keep = self._seen.add(chunk) if self._seen else np.ones(len(chunk) // KEY_BYTES, np.bool_)
             self._keep = np.concatenate((self._keep, keep))
             self._keys = np.concatenate((self._keys, np.frombuffer(chunk, np.uint64).reshape(-1, 2)))
         keep, keys = self._keep[:lines], self._keys[:lines]

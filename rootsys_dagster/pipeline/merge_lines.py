@@ -12,9 +12,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 import orjson
-from xxhash import xxh3_128_digest
 
-from rootsys_dagster.core.record import key_seed
+from rootsys_dagster.core.record import key_seed, record_key
 from rootsys_dagster.pipeline.merge_copy import LineBlock
 from rootsys_dagster.pipeline.merge_index import Mask
 
@@ -111,4 +110,4 @@ def _one_record(number: int, line: bytes) -> RecordLine | None:
 def _keys(records: list[RecordLine]) -> bytes:
     heads = set(map(_head, records))
     seeds = repeat(_seed(heads.pop())) if len(heads) == 1 else map(_seed, map(_head, records))
-    return b"".join(map(xxh3_128_digest, map(orjson.dumps, map(_record_id, records)), seeds))
+    return b"".join(map(record_key, map(orjson.dumps, map(_record_id, records)), seeds))
