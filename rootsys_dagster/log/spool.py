@@ -6,8 +6,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -23,6 +22,8 @@ from rootsys_dagster.log.store import make_folder, storage_errors
 
 FILE_NAME = "batches.arrow"
 ROWS_PER_WRITE = 64
+BYTES_PER_WRITE = 16 << 20
+"""Batches are written, and read again, together until they are so many or hold so much."""
 SCHEMA = pa.schema([("units", pa.list_(pa.binary())), ("about", pa.binary())])
 
 
@@ -64,8 +65,7 @@ class SpoolWriter:
             target = HashingFile(stream)
             with pa.ipc.new_stream(pa.PythonFile(target, "w"), SCHEMA, options=options) as writer:
                 previous: Position = {}
-                remaining = iter(batches)
-                while rows := list(islice(remaining, ROWS_PER_WRITE)):
+                for rows in _groups(batches):
                     writer.write_batch(_record_batch(rows, previous))
                     previous = rows[-1].position
         return path, target.sha256.hexdigest()
@@ -98,6 +98,19 @@ def read_batches(path: Path, sha256: str) -> Iterator[Batch]:
 def remove_spool(folder: Path) -> None:
     """Forget the spool in *folder*, whose batches are committed or of no use."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _groups(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    group: list[Batch] = []
+    size = 0
+    for batch in batches:
+        group.append(batch)
+        size += sum(map(len, batch.units))
+        if len(group) == ROWS_PER_WRITE or size >= BYTES_PER_WRITE:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _record_batch(batches: list[Batch], previous: Position) -> pa.RecordBatch:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,15 @@ def test_a_batch_costs_what_it_moves_and_not_what_the_position_holds(tmp_path: P
         positions.append({"files": dict(files)})
     path, _ = spooled(tmp_path, batches_at(positions))
     assert path.stat().st_size < 1_000_000
+
+
+def test_large_units_do_not_pile_up_in_memory(tmp_path: Path) -> None:
+    locators = LineRange("scan.bin", None, None, 1, 0)
+    unit = bytes(6 << 20)
+    path, sha256 = spooled(tmp_path, [Batch([unit], "binary", locators, {"n": n}, len(unit)) for n in range(10)])
+    with path.open("rb") as stream, pa.ipc.open_stream(stream) as reader:
+        assert [rows.num_rows for rows in reader] == [3, 3, 3, 1]
+    assert [batch.position for batch in read_batches(path, sha256)] == [{"n": n} for n in range(10)]
 
 
 @pytest.mark.parametrize("place", [0, 100, -1])
