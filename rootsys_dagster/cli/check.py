@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rootsys_dagster.cli.output import emit, plural, warn
+from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.streams import Entry, find_entry
 from rootsys_dagster.core.errors import InvalidFileError, Problem, RootsysError
@@ -34,8 +35,8 @@ class Checked:
 @click.command()
 @click.argument("targets", metavar="[NAME|PATH]...", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per problem.")
-@click.option("--project", type=click.Path(path_type=Path), help="Project folder.")
-@click.option("--contract-registry", type=click.Path(path_type=Path), help="contracts/allowlist.json by default.")
+@click.option("--project", type=PATH, help="Project folder.")
+@click.option("--contract-registry", type=PATH, help="contracts/allowlist.json by default.")
 @click.pass_context
 def check(
     ctx: click.Context, targets: tuple[str, ...], as_json: bool, project: Path | None, contract_registry: Path | None

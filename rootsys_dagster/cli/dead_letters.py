@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from rootsys_dagster.cli.output import emit, table, write_lines
+from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.streams import find_log
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.pipeline.export import commit_lines, export_lines
@@ -52,8 +53,8 @@ def dead_letters() -> None:
 def stream_options(function: Any) -> Any:
     """What both subcommands take."""
     for option in (
-        click.option("--project", type=click.Path(path_type=Path), help="Project folder."),
-        click.option("--state-root", type=click.Path(path_type=Path), help="Where commit logs are, without a project."),
+        click.option("--project", type=PATH, help="Project folder."),
+        click.option("--state-root", type=PATH, help="Where commit logs are, without a project."),
         click.option("--limit", type=click.IntRange(min=0), help="At most so many."),
         click.argument("name"),
     ):

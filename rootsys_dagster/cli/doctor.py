@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from rootsys_dagster.cli.output import bytes_text, emit, plural
+from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import Project, load_project
 from rootsys_dagster.log.commit import find_logs
@@ -34,8 +35,8 @@ class Examined:
 @click.command()
 @click.option("--fix", is_flag=True, help="Make what can be made: the state root and Dagster's folder.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines.")
-@click.option("--state-root", type=click.Path(path_type=Path), help="Where commit logs are.")
-@click.option("--project", type=click.Path(path_type=Path), help="Project folder.")
+@click.option("--state-root", type=PATH, help="Where commit logs are.")
+@click.option("--project", type=PATH, help="Project folder.")
 @click.pass_context
 def doctor(ctx: click.Context, fix: bool, as_json: bool, state_root: Path | None, project: Path | None) -> None:
     """Check this installation, the project, its state root and Dagster's home. Exit code 1 when something fails."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from rootsys_dagster.cli.output import bytes_text, plural
+from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.streams import find_logs_of
 from rootsys_dagster.log.gc import ORPHAN_AGE_S, collect
 
@@ -18,8 +19,8 @@ from rootsys_dagster.log.gc import ORPHAN_AGE_S, collect
     show_default=True,
     help="Untouched for so long; 0 takes what a Dagster run has fetched and not committed yet, too.",
 )
-@click.option("--state-root", type=click.Path(path_type=Path), help="Where commit logs are; no project is needed then.")
-@click.option("--project", type=click.Path(path_type=Path), help="Project folder.")
+@click.option("--state-root", type=PATH, help="Where commit logs are; no project is needed then.")
+@click.option("--project", type=PATH, help="Project folder.")
 def gc(dry_run: bool, older_than_hours: float, state_root: Path | None, project: Path | None) -> None:
     """Remove files that no commit names: segments of killed runs, temporary files, forgotten spools."""
     removed = [

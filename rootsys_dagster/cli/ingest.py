@@ -1,8 +1,9 @@
 """One run of one interface through its commit log, told of while it goes on, and the followers of any log after it."""
 
 import hashlib
+import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,10 @@ from rootsys_dagster.cli.output import report as report_error
 from rootsys_dagster.cli.progress import LiveLine
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.stop import Stop
+from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.errors import ConfigError
+from rootsys_dagster.core.paths import is_utf8
+from rootsys_dagster.core.ports import Driver
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import SINKS
@@ -89,7 +93,9 @@ def ingest_interface(
         events: print an event line for every commit.
     """
     interface = entry.require()
+    files = exports(chosen, is_merge=False)
     driver = open_driver(interface, chosen, project.root, project.data_roots)
+    spare([files.records, files.dead_letters], files_read(entry, driver, chosen))
     log = CommitLog(project.state_root, StreamId(interface.name, interface.version))
     line = Line(interface, entry.sha256, log, driver, chosen.source or interface.name)
     with log.writer(new_run_id()) as writer, told(interface.name, writer, chosen, events) as progress:
@@ -104,7 +110,35 @@ def ingest_interface(
     if not outcome.stopped and not chosen.replay_dlq:
         outcome.waiting = unread_bytes(driver, report.end) or 0
     outcome.followers = publish(entry, project)
+    files.follow(outcome)
     return outcome
+
+
+def files_read(entry: InterfaceFile, driver: Driver[DriverConfig], chosen: RunOptions) -> list[Path]:
+    """What a run reads. Not what it replays: those dead letters may be replaced by the ones that are left of them."""
+    return [entry.path, *(() if chosen.replay_dlq else driver.files())]
+
+
+def spare(written: Iterable[Path | None], read: Iterable[Path]) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        ConfigError: one file is both.
+    """
+    sources = set(map(_file_of, read))
+    for path in written:
+        if path is not None and (file := _file_of(path)) is not None and file in sources:
+            message = f"{path} is read by this run and would be written over; name another output"
+            raise ConfigError(message, code="OUTPUT.IS_INPUT")
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    """What two names of one file have in common; None when there is no such file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
@@ -155,13 +189,21 @@ def exports(chosen: RunOptions, *, is_merge: bool) -> Exports:
         ConfigError: one of the files cannot be one.
     """
     output, dead_letters, kind = chosen.output, chosen.dlq, chosen.dlq_sink or "file"
+    _refuse_unsuitable(output)
     if dead_letters is None and output is not None and not is_merge:
         dead_letters = default_dead_letter_path(output, kind)
-    for path in (output, dead_letters):
-        if path is not None and path.exists() and not path.is_file():
-            message = f"{path} is no regular file; 'rootsys records' and 'rootsys dead-letters export' print to a pipe"
-            raise ConfigError(message, code="OUTPUT.NOT_A_FILE")
+    _refuse_unsuitable(dead_letters)
     return Exports(output, dead_letters, kind, chosen.dlq_table)
+
+
+def _refuse_unsuitable(path: Path | None) -> None:
+    if path is not None and path.exists() and not path.is_file():
+        message = f"{path} is no regular file; 'rootsys records' and 'rootsys dead-letters export' print to a pipe"
+        raise ConfigError(message, code="OUTPUT.NOT_A_FILE")
+    if path is not None and not is_utf8(str(path)):
+        # How far a follower got is remembered in JSON, which cannot carry such a name.
+        message = f"output {os.fsencode(path)!r}: the name is not UTF-8; choose another"
+        raise ConfigError(message, code="OUTPUT.NAME_NOT_UTF8")
 
 
 def follow_file(log: CommitLog, path: Path, kind: str, table: str, lines: SegmentKind) -> FollowerReport:

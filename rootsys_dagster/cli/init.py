@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
+from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.examples import write_example_project
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 def init(folder: Path, overwrite: bool) -> None:
     """Write an example project into FOLDER: interface files, a fabric, contracts, and data to run them on."""

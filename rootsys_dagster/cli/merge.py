@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
+from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.pipeline.merge import merge_files
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command()

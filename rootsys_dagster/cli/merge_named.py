@@ -1,7 +1,7 @@
 """One run of one fabric. Apart from the rest, because the merge imports what no interface needs."""
 
 from rootsys_dagster.cli.events import commit_event
-from rootsys_dagster.cli.ingest import Outcome, new_run_id
+from rootsys_dagster.cli.ingest import Outcome, exports, new_run_id, spare
 from rootsys_dagster.cli.progress import LiveLine
 from rootsys_dagster.cli.run_options import RunOptions
 from rootsys_dagster.cli.stop import Stop
@@ -14,6 +14,8 @@ from rootsys_dagster.pipeline.merge import merge_fabric
 def merge(entry: FabricFile, project: Project, chosen: RunOptions, stop: Stop, *, events: bool) -> Outcome:
     """Merge what the inputs of a fabric have committed since the last merge."""
     fabric = entry.require()
+    files = exports(chosen, is_merge=True)
+    spare([files.records], [entry.path])
     live = LiveLine(fabric.name, wanted=not chosen.json_only, merged=True)
 
     def progress(counts: Counts) -> None:
@@ -28,4 +30,6 @@ def merge(entry: FabricFile, project: Project, chosen: RunOptions, stop: Stop, *
     if events:
         for manifest in report.manifests:
             commit_event(manifest)
-    return Outcome(fabric.name, fabric.name, log, report, is_merge=True)
+    outcome = Outcome(fabric.name, fabric.name, log, report, is_merge=True)
+    files.follow(outcome)
+    return outcome

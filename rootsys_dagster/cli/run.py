@@ -1,20 +1,20 @@
 """``rootsys run``: the command line of the reference, and runs by name through the commit log."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from rootsys_dagster.cli.output import report, warn
+from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.run_file import run_file
 from rootsys_dagster.cli.run_named import run_named
 from rootsys_dagster.cli.run_options import RunOptions, Schedule
 from rootsys_dagster.cli.stop import Stop
 from rootsys_dagster.core.errors import RootsysError
+from rootsys_dagster.core.paths import is_utf8
 from rootsys_dagster.core.policy import TABLE_NAME
 
-PATH = click.Path(path_type=Path)
 ONE_NAME_ONLY = ("output", "input", "source", "dlq", "dlq_sink", "replay_dlq", "format")
 
 
@@ -22,6 +22,13 @@ def table_name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> 
     """Refuse what cannot be written into SQL as it is."""
     if not TABLE_NAME.fullmatch(value) or value.lower().startswith("sqlite_"):
         raise click.BadParameter("must start with a letter or '_' and hold only letters, digits and '_'")
+    return value
+
+
+def text(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse what cannot stand in a record."""
+    if value is not None and not is_utf8(value):
+        raise click.BadParameter("is not UTF-8")
     return value
 
 
@@ -50,7 +57,7 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
         show_default=True,
         help="Read with this file driver, whatever the kind of the interface.",
     ),
-    click.option("--source", help="The source that records name; the name of the interface by default."),
+    click.option("--source", callback=text, help="The source that records name; the name of the interface by default."),
     click.option("--contract-registry", type=PATH, help="contracts/allowlist.json by default."),
     click.option("--dlq-sink", type=click.Choice(["file", "sqlite"]), help="Where dead letters go.  [default: file]"),
     click.option("--dlq", type=PATH, help="File of the dead letters; named after --output by default."),

@@ -1,12 +1,12 @@
 """``rootsys run --interface FILE``: one interface file with no project around it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from rootsys_dagster.cli.events import Totals
-from rootsys_dagster.cli.ingest import exports, ingest_interface, new_run_id, report_followers
+from rootsys_dagster.cli.ingest import files_read, ingest_interface, new_run_id, report_followers, spare
 from rootsys_dagster.cli.output import note
 from rootsys_dagster.cli.progress import LiveLine
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
@@ -83,9 +83,7 @@ def run_into_log(entry: InterfaceFile, chosen: RunOptions, contracts_path: Path,
         contracts_path=contracts_path.resolve(),
         interfaces=(entry,),
     )
-    files = exports(chosen, is_merge=False)
     outcome = ingest_interface(entry, project, chosen, stop, events=True)
-    files.follow(outcome)
     totals.add(outcome.source, outcome.report.counts, **outcome.members())
     if not chosen.json_only:
         note(summarise(outcome, chosen.state_root))
@@ -97,7 +95,7 @@ def run_into_files(entry: InterfaceFile, chosen: RunOptions, stop: Stop, totals:
     """One run of the reference: everything, into files that are replaced, or added to by later runs."""
     interface = entry.require()
     driver = open_driver(interface, chosen, Path.cwd(), ANYWHERE, to_the_end=True)
-    records, dead_letters = outputs(chosen, append)
+    records, dead_letters = outputs(chosen, append, files_read(entry, driver, chosen))
     if chosen.replay_dlq is not None:
         batches = read_dead_letters(chosen.replay_dlq, chosen.replay_dlq_source, chosen.replay_dlq_table)
     else:
@@ -121,22 +119,27 @@ def run_into_files(entry: InterfaceFile, chosen: RunOptions, stop: Stop, totals:
     totals.add(source, report.counts)
 
 
-def outputs(chosen: RunOptions, append: bool) -> tuple[AbstractContextManager[Output], AbstractContextManager[Output]]:
+def outputs(
+    chosen: RunOptions, append: bool, read: Iterable[Path]
+) -> tuple[AbstractContextManager[Output], AbstractContextManager[Output]]:
     """Where records and dead letters go.
 
     Raises:
-        ConfigError: there is no name to make the one for dead letters from.
+        ConfigError: there is no name to make the one for dead letters from, or one of the files is among those *read*.
     """
     output = chosen.output
     assert output is not None
     kind = chosen.dlq_sink or "file"
-    if chosen.dlq is None and output.exists() and not output.is_file() and not output.is_dir():
+    if output.is_dir():
+        raise ConfigError(f"output {output} is a folder; name a file in it", code="OUTPUT.NOT_A_FILE")
+    if chosen.dlq is None and output.exists() and not output.is_file():
         message = f"output {output} is no file to name the dead letters after; add --dlq"
         raise ConfigError(message, code="OUTPUT.NOT_A_FILE")
     path = chosen.dlq or default_dead_letter_path(output, kind)
     if path.resolve() == output.resolve():
         message = f"records and dead letters would both go to {output}; name another --dlq"
         raise ConfigError(message, code="OUTPUT.SHARED")
+    spare([output, path], read)
     if kind == "sqlite":
         sink = SINKS.get(kind)(path, chosen.dlq_table)
         return file_output(output, append=append), sink_output(sink, path, new_run_id())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import click
 
 from rootsys_dagster.cli.events import Totals
-from rootsys_dagster.cli.ingest import Outcome, exports, ingest_interface, report_followers
+from rootsys_dagster.cli.ingest import Outcome, ingest_interface, report_followers
 from rootsys_dagster.cli.output import note, report
 from rootsys_dagster.cli.run_file import pause
 from rootsys_dagster.cli.run_options import RunOptions
@@ -72,15 +72,11 @@ def run_named(chosen: RunOptions, stop: Stop) -> int:
 
 def run_entry(entry: Entry, project: Project, chosen: RunOptions, stop: Stop, events: bool) -> Outcome:
     """One run of one interface or fabric, with the files named on the command line behind it."""
-    files = exports(chosen, is_merge=isinstance(entry, FabricFile))
     if isinstance(entry, FabricFile):
         from rootsys_dagster.cli.merge_named import merge
 
-        outcome = merge(entry, project, chosen, stop, events=events)
-    else:
-        outcome = ingest_interface(entry, project, chosen, stop, events=events)
-    files.follow(outcome)
-    return outcome
+        return merge(entry, project, chosen, stop, events=events)
+    return ingest_interface(entry, project, chosen, stop, events=events)
 
 
 def in_order(project: Project, chosen: RunOptions) -> list[Entry]:

@@ -7,6 +7,7 @@ import click
 
 from rootsys_dagster.cli.lag import unread_bytes
 from rootsys_dagster.cli.output import bytes_text, emit, plural, table, warn
+from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.streams import Entry, find_entry, position_text
 from rootsys_dagster.core.errors import RootsysError
@@ -18,8 +19,8 @@ from rootsys_dagster.log.followers import follower_states
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line each, with everything.")
-@click.option("--state-root", type=click.Path(path_type=Path), help="Where commit logs are.")
-@click.option("--project", type=click.Path(path_type=Path), help="Project folder.")
+@click.option("--state-root", type=PATH, help="Where commit logs are.")
+@click.option("--project", type=PATH, help="Project folder.")
 def show(name: str | None, as_json: bool, state_root: Path | None, project: Path | None) -> None:
     """Where each interface and fabric stands; NAME shows one with everything that is known of it."""
     loaded = load_project(project, state_root)

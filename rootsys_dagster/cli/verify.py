@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from rootsys_dagster.cli.output import emit, plural
+from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.streams import find_log, find_logs_of
 from rootsys_dagster.log.verify import verify_log
 
@@ -12,8 +13,8 @@ from rootsys_dagster.log.verify import verify_log
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per finding.")
-@click.option("--state-root", type=click.Path(path_type=Path), help="Where commit logs are; no project is needed then.")
-@click.option("--project", type=click.Path(path_type=Path), help="Project folder.")
+@click.option("--state-root", type=PATH, help="Where commit logs are; no project is needed then.")
+@click.option("--project", type=PATH, help="Project folder.")
 @click.pass_context
 def verify(ctx: click.Context, name: str | None, as_json: bool, state_root: Path | None, project: Path | None) -> None:
     """Read every committed byte again: chain, hashes, counts, conservation, positions. Exit code 1 for a finding."""

@@ -1,4 +1,4 @@
-"""Where paths from files may lead: under the data roots, whatever dots and symbolic links they go through."""
+"""Where paths from files may lead, whatever dots and symbolic links they go through, and which names can be kept."""
 
 import os
 from collections.abc import Sequence
@@ -32,3 +32,12 @@ def inside_roots(path: Path | str, base: Path, roots: Sequence[Path], what: str)
         "move it inside, or set ROOTSYS_DATA_ROOTS to the folders that may be used, separated by ':'"
     )
     raise ConfigError(message, code="PATH.OUTSIDE_ROOTS")
+
+
+def is_utf8(name: str) -> bool:
+    """Whether *name* was decoded from UTF-8; the operating system's other bytes stand in it as surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -93,6 +93,10 @@ class Driver(ABC, Generic[C]):
     def read(self, resume: Position | None) -> Iterator[Batch]:
         """Batches from *resume* (None: from the beginning) to what is complete at the source now."""
 
+    def files(self) -> Iterable[Path]:
+        """The files that are read, if any: nothing may be written over them."""
+        return ()
+
     def span(self, start: Position | None, end: Position) -> int | None:
         """How many raw bytes lie between two positions, to check batches against; None when that cannot be said."""
         return None

@@ -139,6 +139,14 @@ def test_what_has_not_run_yet_has_no_records_and_is_no_error(project):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_what_has_run_and_found_nothing_has_no_records_and_is_no_error(project):
+    project.interface("mes")
+    project.data("mes.jsonl", [])
+    rootsys("run", "mes", cwd=project.root)
+    done = rootsys("records", "mes", "--state-root", ".rootsys", cwd=project.root)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_dead_letters_are_listed_by_place_and_reason_without_their_payload(shop):
     shop.data("mes.jsonl", [{"secret": "hunter2"}], append=True)
     rootsys("run", "mes", cwd=shop.root)

@@ -317,6 +317,93 @@ def test_an_output_that_cannot_be_written(project, output):
     assert not (project.root / "d").exists() or output == "/dev/full"
 
 
+FORMS = {
+    "output": ["--interface", "interfaces/mes.json", "--output"],
+    "dead letters": ["--interface", "interfaces/mes.json", "--output", "o", "--dlq"],
+    "output behind a log": ["--interface", "interfaces/mes.json", "--state-root", "s", "--output"],
+    "dead letters behind a log": ["--interface", "interfaces/mes.json", "--state-root", "s", "--dlq"],
+    "output by name": ["mes", "--output"],
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("path", ["data/mes.jsonl", "data/../data/mes.jsonl", "link", "interfaces/mes.json"])
+def test_what_is_read_is_never_written_over(project, form, path):
+    project.interface("mes", required_paths=["/id"])
+    project.data("mes.jsonl", [{"id": 1}, {}])
+    (project.root / "link").symlink_to("data/mes.jsonl")
+    before = (project.root / path).read_bytes()
+    done = rootsys("run", *form, path, cwd=project.root)
+    assert done.returncode == (2 if form[0] == "mes" else 1)
+    assert "[OUTPUT.IS_INPUT]" in done.stderr
+    assert (project.root / path).read_bytes() == before
+    assert not (project.root / "o").exists()
+
+
+def test_a_fabric_is_never_written_over_its_own_file(project):
+    project.interface("mes")
+    path = project.fabric("all", ["mes"])
+    before = path.read_bytes()
+    done = rootsys("run", "all", "--output", path, cwd=project.root)
+    assert done.returncode == 2
+    assert "[OUTPUT.IS_INPUT]" in done.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("path", [".", "/", "..", "", "x" * 300, "y/" * 3000])
+def test_a_path_that_can_be_no_file_is_told_before_anything_is_written(project, form, path):
+    project.interface("mes")
+    project.data("mes.jsonl", [{"id": 1}])
+    done = rootsys("run", *form, path, cwd=project.root)
+    assert done.returncode in (1, 2)
+    assert any(told in done.stderr for told in ("[OUTPUT.NOT_A_FILE]", "names no file", "cannot be looked up"))
+    assert sorted(entry.name for entry in project.root.iterdir()) == ["contracts", "data", "interfaces"]
+
+
+OTHER_PATHS = [
+    ["run", "--interface", "interfaces/mes.json", "--output", "o", "--replay-dlq"],
+    ["run", "--interface", "interfaces/mes.json", "--output", "o", "--replay-dlq-source", "sqlite", "--replay-dlq"],
+    ["run", "--interface", "interfaces/mes.json", "--output", "o", "--contract-registry"],
+    ["run", "--output", "o", "--interface"],
+    ["merge", "--output", "o", "--inputs"],
+    ["merge", "--inputs", "interfaces/mes.json", "--output"],
+    ["verify", "--state-root"],
+    ["show", "--state-root"],
+    ["gc", "--state-root"],
+    ["records", "mes", "--state-root"],
+    ["dead-letters", "export", "mes", "--state-root"],
+    ["check", "--project"],
+    ["doctor", "--project"],
+    ["init"],
+]
+
+
+@pytest.mark.parametrize("path", ["", "x" * 300])
+@pytest.mark.parametrize("arguments", OTHER_PATHS, ids=" ".join)
+def test_no_path_on_the_command_line_ends_in_a_traceback(project, arguments, path):
+    project.interface("mes")
+    project.data("mes.jsonl", [{"id": 1}])
+    assert rootsys(*arguments, path, cwd=project.root).returncode in (1, 2)
+
+
+def test_an_output_whose_name_cannot_be_remembered_is_told_before_anything_is_read(project):
+    project.interface("mes")
+    project.data("mes.jsonl", [{"id": 1}])
+    done = rootsys("run", "mes", "--output", os.fsdecode(b"\xff"), cwd=project.root)
+    assert done.returncode == 2
+    assert "[OUTPUT.NAME_NOT_UTF8]" in done.stderr
+    assert not (project.root / ".rootsys").exists()
+
+
+def test_a_source_that_cannot_stand_in_a_record_is_bad_usage(project):
+    project.interface("mes")
+    project.data("mes.jsonl", [{"id": 1}])
+    done = rootsys("run", "mes", "--source", os.fsdecode(b"\xff"), cwd=project.root)
+    assert done.returncode == 2
+    assert "not UTF-8" in done.stderr
+
+
 def test_a_truncated_input_is_never_read_on_as_if_nothing_had_happened(project):
     project.interface("mes")
     project.data("mes.jsonl", [{"id": 1}, {"id": 2}])
