@@ -4,7 +4,8 @@ import json
 import os
 import re
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
@@ -108,9 +109,12 @@ def parse_json(text: bytes, path: str) -> tuple[object, list[Problem]]:
     except ValueError as error:
         message = re.sub(r"^(?!is|starts)", "is not JSON: ", str(error))
         raise InvalidFileError(path, [Problem("FILE_JSON_INVALID", "", message)]) from error
+    names = defaultdict[int, list[str]](list)
+    for owner, name in repeated:
+        names[id(owner)].append(name)
     return document, [
         Problem("FILE_MEMBER_REPEATED", pointer, "stands more than once in its object; keep one of them")
-        for pointer in (repeated_pointers(document, "", repeated) if repeated else ())
+        for pointer in (repeated_pointers(document, "", names) if repeated else ())
     ]
 
 
@@ -122,11 +126,11 @@ def noting_repeats(pairs: list[tuple[str, object]], repeated: Repeats) -> dict[s
     return members
 
 
-def repeated_pointers(here: object, at: str, repeated: Repeats) -> list[str]:
-    """Where the noted objects stand; the parser, which works from the inside out, cannot know it."""
+def repeated_pointers(here: object, at: str, names: Mapping[int, Sequence[str]]) -> list[str]:
+    """Where the objects with these ids stand; the parser, which works from the inside out, cannot know it."""
     if isinstance(here, dict):
         members = cast(dict[str, object], here)
-        found = [f"{at}/{json_pointer.escape(name)}" for owner, name in repeated if owner is members]
+        found = [f"{at}/{json_pointer.escape(name)}" for name in names.get(id(members), ())]
         children = list(members.items())
     elif isinstance(here, list):
         found = list[str]()
@@ -134,5 +138,5 @@ def repeated_pointers(here: object, at: str, repeated: Repeats) -> list[str]:
     else:
         return []
     for step, value in children:
-        found += repeated_pointers(value, f"{at}/{json_pointer.escape(step)}", repeated)
+        found += repeated_pointers(value, f"{at}/{json_pointer.escape(step)}", names)
     return found
