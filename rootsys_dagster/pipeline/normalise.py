@@ -67,11 +67,12 @@ class PointerDecoder:
         self.id_getters: list[Callable[[Any], Any]] = []
         self.required_getters: list[Callable[[Any], Any]] = []
         paths = [tokens(pointer) for pointer in dict.fromkeys((*required, *id_paths))]
-        # A value that is asked for whole and in part would have to be decoded twice: the exact path does that.
-        if any(one != two and one == two[: len(one)] for one in paths for two in paths):
-            return
-        # Nor can the decoder be told of other names, or be built as deep as a pointer may be long.
+        # The decoder cannot be told of other names, or be built as deep as a pointer may be long.
         if any(len(path) > DECODER_DEPTH or UNNAMEABLE.search("".join(path)) for path in paths):
+            return
+        # Nor can it decode twice what is asked for whole and in part: the exact path does that.
+        whole = set(paths)
+        if any(path[:length] in whole for path in paths for length in range(1, len(path))):
             return
         tree: Tree = {}
         for path in paths:
