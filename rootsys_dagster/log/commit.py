@@ -41,7 +41,7 @@ from rootsys_dagster.log.store import (
     write_durable,
 )
 
-MANIFEST_NAME = re.compile(r"^(?!0{8})(\d{8})\.json$")
+MANIFEST_NAME = re.compile(r"^(?!0{8})([0-9]{8})\.json$")
 NAME_MAX = 200
 
 
@@ -145,9 +145,9 @@ class CommitLog:
             return 0
         except OSError as error:
             raise LogDamagedError(f"{self.stream}: cannot list {self.folder / 'log'}: {error.strerror}") from error
-        seqs = sorted(int(match[1]) for match in map(MANIFEST_NAME.match, names) if match)
-        if seqs and seqs[-1] != len(seqs):
-            missing = next(n for n in range(1, seqs[-1] + 1) if n not in set(seqs))
+        seqs = {int(match[1]) for match in map(MANIFEST_NAME.match, names) if match}
+        if seqs and max(seqs) != len(seqs):
+            missing = next(n for n in range(1, max(seqs)) if n not in seqs)
             raise LogDamagedError(
                 f"{self.stream}: manifest {missing:08d}.json is missing from {self.folder / 'log'}; "
                 "restore it from a backup, nothing is read or written until then"
