@@ -206,9 +206,11 @@ class CommitLog:
             with storage_errors(self.folder / name):
                 make_folder(self.folder / name, self.state_root)
         with exclusive_lock(self.folder / "lock", f"run {run_id} (process {os.getpid()})".encode()):
-            # A run that was killed right after its link left a name that is seen but that a power cut could still take.
-            with storage_errors(self.folder):
-                sync_folder(self.folder / "log")
+            # A run that was killed right after it made a link or a folder left a name that is seen but that a power cut
+            # could still take.
+            for folder in (self.folder / "log", self.folder, self.folder.parent, self.state_root):
+                with storage_errors(folder):
+                    sync_folder(folder)
             writer = LogWriter(self, run_id)
             try:
                 yield writer

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,8 +84,8 @@ def write_durable(path: Path, data: bytes) -> None:
 
 def replace_durable(path: Path, data: bytes) -> None:
     """Replace *path* by *data* in one step that survives a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    # Not the process id: in containers that share a state root every process may have the same one.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     write_durable(temporary, data)
     temporary.replace(path)
     sync_folder(path.parent)
@@ -163,9 +164,8 @@ def preflight(state_root: Path) -> None:
 
 
 def _prove(state_root: Path) -> None:
-    one, two = (state_root / f".preflight-{os.getpid()}-{n}" for n in (1, 2))
-    for path in (one, two):
-        path.unlink(missing_ok=True)
+    token = secrets.token_hex(4)
+    one, two = (state_root / f"{PREFLIGHT_MARK}-{token}-{n}" for n in (1, 2))
     try:
         write_durable(one, b"link")
         os.link(one, two)
