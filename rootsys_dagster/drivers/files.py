@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 from rootsys_dagster.core.driver_config import DriverConfig
-from rootsys_dagster.core.errors import ConfigError, PermanentError
+from rootsys_dagster.core.errors import ConfigError, PermanentError, RootsysError
 from rootsys_dagster.core.paths import inside_roots, is_utf8
 from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.core.spelling import shown
@@ -249,12 +249,15 @@ class Starts:
     absent: dict[str, Mark]
 
 
-def match_marks(files: list[InputFile], marks: dict[str, Mark], *, on_replace: str) -> Starts:
+def match_marks(files: list[InputFile], marks: dict[str, Mark], root: Path, *, on_replace: str) -> Starts:
     """Find every committed file again, rotated ones under their new names.
 
     A file whose committed beginning has changed is looked for, by content, under the other names. Found there, it was
-    rotated and is continued there, while its old name counts as a new file.
+    rotated and is continued there, while its old name counts as a new file. Not so when the old name is only not asked
+    for any more and its file is still there: then the other one is a file of its own that begins alike.
 
+    Args:
+        root: relative names start here.
     Raises:
         SourceReplacedError: the old content is nowhere and ``on_replace`` is ``fail``.
     """
@@ -268,7 +271,8 @@ def match_marks(files: list[InputFile], marks: dict[str, Mark], *, on_replace: s
     for name, mark in marks.items():
         if continued.get(name) is mark:
             continue
-        home = next((file for file in strangers if mark.byte and fits(file, mark)), None)
+        homes = strangers if name in names else _not_beside(InputFile(root / name, name), mark, strangers)
+        home = next((file for file in homes if mark.byte and fits(file, mark)), None)
         if home is None:
             lost[name] = mark
         else:
@@ -285,3 +289,13 @@ def match_marks(files: list[InputFile], marks: dict[str, Mark], *, on_replace: s
             )
     absent = {name: mark for name, mark in lost.items() if name not in names}
     return Starts(continued, absent)
+
+
+def _not_beside(old: InputFile, mark: Mark, files: list[InputFile]) -> list[InputFile]:
+    """Those of *files* that *old* may be now: all when it is gone, else only itself under another spelling."""
+    try:
+        if not (files and old.path.is_file() and fits(old, mark)):
+            return files
+    except (OSError, RootsysError):
+        return files
+    return [file for file in files if os.path.samestat(file.status(), old.status())]

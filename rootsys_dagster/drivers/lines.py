@@ -104,7 +104,7 @@ class LineDriver(Driver[DriverConfig]):
         if files and files[0].is_stdin:
             starts = Starts({}, {name: mark for name, mark in marks.items() if name != files[0].locator})
         else:
-            starts = match_marks(files, marks, on_replace=self.config.on_replace)
+            starts = match_marks(files, marks, self.context.root, on_replace=self.config.on_replace)
         kept = starts.absent | starts.continued
         given_up = _bytes(marks.values()) - _bytes(kept.values())
         done = Done(kept, (resume or {}).get("replaced_bytes", 0) + given_up)

@@ -233,6 +233,26 @@ def test_a_rotated_file_without_a_pattern_is_a_replaced_file(tmp_path: Path) -> 
         reader.run()
 
 
+def test_a_file_that_begins_like_another_that_is_still_there_is_a_file_of_its_own(tmp_path: Path) -> None:
+    one, two = (Reader(tmp_path, input=name) for name in ("monday.log", "tuesday.log"))
+    one.write("monday.log", b"up\n")
+    one.write("tuesday.log", b"up\ndown\n")
+    one.run()
+    two.position = one.position
+    assert two.run() == [("tuesday.log", b"up"), ("tuesday.log", b"down")]
+    one.position = two.position
+    assert one.run() == []
+
+
+def test_a_file_under_another_spelling_is_the_same_file(tmp_path: Path) -> None:
+    one, two = Reader(tmp_path, input="app.log"), Reader(tmp_path, input=str(tmp_path / "app.log"))
+    one.write("app.log", b"1\n2\n")
+    one.run()
+    one.append("app.log", b"3\n")
+    two.position = one.position
+    assert [unit for _, unit in two.run()] == [b"3"]
+
+
 def test_on_replace_restart_reads_the_new_content_from_its_beginning(tmp_path: Path) -> None:
     reader = Reader(tmp_path, input="app.log", on_replace="restart")
     reader.write("app.log", b"1\n2\n")
