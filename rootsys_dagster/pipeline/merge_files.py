@@ -53,7 +53,8 @@ def merge_files(
         ConfigError: an input cannot be read or is the output, or a line is not a record; *output* is as it was before.
         PermanentError: *output* cannot be written.
     """
-    target = output.resolve()
+    # A link is followed, so that what it leads to is replaced; one to an open pipe (/dev/stdout) leads to no name.
+    target = output.resolve() if _is_replaceable(output) else output
     with ExitStack() as stack:
         folder = stack.enter_context(_temporary_folder(target))
         sources = [stack.enter_context(open_source(path, target, folder)) for path in inputs]

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -234,6 +235,14 @@ def test_a_link_stays_a_link_and_the_mode_stays(tmp_path: Path) -> None:
     assert (tmp_path / "link.jsonl").is_symlink()
     assert (tmp_path / "out.jsonl").read_bytes() == GOOD + b"\n"
     assert (tmp_path / "out.jsonl").stat().st_mode & 0o777 == 0o640
+
+
+def test_standard_output_as_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(compact(record("1")) + b"\n")
+    code = "from pathlib import Path; from rootsys_dagster.pipeline.merge import merge_files as merge; "
+    code += f"merge([Path({str(tmp_path / 'in.jsonl')!r})], Path('/dev/stdout'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == compact(record("1")) + b"\n"
 
 
 def test_pipes_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
