@@ -12,7 +12,7 @@ DEFAULT_RETRY_AFTER_S = 5.0
 
 
 @contextmanager
-def told_to_dagster() -> Iterator[None]:
+def told_to_dagster(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> Iterator[None]:
     """Inside an op: a TransientError asks for another try after its own delay, any other error of ours ends the step.
 
     Errors that are not ours are bugs and keep their traceback.
@@ -20,8 +20,10 @@ def told_to_dagster() -> Iterator[None]:
     try:
         yield
     except TransientError as error:
+        if context.retry_number >= MAX_RETRIES:
+            # Asked once more, Dagster would say "Exceeded max_retries of 3" where a person looks for the reason.
+            raise failure(error) from None
         wait_s = DEFAULT_RETRY_AFTER_S if error.retry_after_s is None else error.retry_after_s
-        # Dagster shows the cause once the tries are used up, so that is where the message has to be.
         raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait_s) from failure(error)
     except RootsysError as error:
         raise failure(error) from None

@@ -33,7 +33,7 @@ def merge(context: dg.AssetExecutionContext):
     """Append what the inputs have committed since the last merge, keeping the first of each key."""
     project: Project = context.resources.project.project
     pair = pair_of(context)
-    with told_to_dagster():
+    with told_to_dagster(context):
         log = pair.log(project)
         base_seq = log.last_seq()
         fabric = project.fabric(pair.stream.name, pair.stream.version)

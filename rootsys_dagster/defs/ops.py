@@ -42,7 +42,7 @@ def fetch_op(kind: str) -> dg.OpDefinition:
     )
     def fetch(context: dg.OpExecutionContext) -> dict[str, Any]:
         project, entry, pair = _surroundings(context)
-        with told_to_dagster():
+        with told_to_dagster(context):
             fetched = _fetch(getattr(context.resources, driver_key(kind)).open(entry, project), context.run.run_id)
         context.log.info(f"{pair.stream}: {fetched['spool']['units']} units after commit {fetched['base_seq']}")
         return fetched
@@ -62,7 +62,7 @@ FETCH_OPS = {kind: fetch_op(kind) for kind in DRIVERS.kinds()}
 )
 def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str, Any]:
     project, entry, pair = _surroundings(context)
-    with told_to_dagster():
+    with told_to_dagster(context):
         line = open_line(entry, project)
         try:
             report = _execute(context, line, spool)
@@ -90,7 +90,7 @@ def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str,
 )
 def emit_dead_letters(context: dg.OpExecutionContext, commit: dict[str, Any]):
     project, entry, pair = _surroundings(context)
-    with told_to_dagster():
+    with told_to_dagster(context):
         for follower in catch_up(entry, project):
             if follower.error is not None:
                 raise follower.error
@@ -114,7 +114,7 @@ def emit_dead_letters(context: dg.OpExecutionContext, commit: dict[str, Any]):
 )
 def publish(context: dg.OpExecutionContext, commit: dict[str, Any]):
     project, entry, pair = _surroundings(context)
-    with told_to_dagster():
+    with told_to_dagster(context):
         log = pair.log(project)
         commits = _commits(pair, project, commit)
         key = pair.keys["records"]

@@ -103,9 +103,12 @@ def test_a_log_in_use_is_waited_for(mes: ProjectFolder, monkeypatch: pytest.Monk
     with mes.log().writer("somebody else"):
         result = run(mes)
     assert result.retry_attempts_for_node("mes__line.validate") == 3
-    found = failure(result).user_failure_data
-    assert found is not None
-    assert "somebody else" in (found.description or "")
+    found = failure(result)
+    assert found.error is not None
+    assert found.user_failure_data is not None
+    assert "somebody else" in (found.user_failure_data.description or "")
+    # What the end of the run page repeats.
+    assert "somebody else" in found.error.message
     assert run(mes).success
 
 
