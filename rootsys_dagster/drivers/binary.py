@@ -15,7 +15,7 @@ from rootsys_dagster.core.ports import Batch, Driver, Oversized
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.registry import DRIVERS, LOCATORS
 from rootsys_dagster.drivers.files import InputFile, check_inputs, input_files, open_input, paths_of
-from rootsys_dagster.drivers.lines import BLOCK_BYTES, KEPT_BYTES
+from rootsys_dagster.drivers.whole_lines import BLOCK_BYTES, KEPT_BYTES
 
 
 @LOCATORS.register("file")
