@@ -20,6 +20,7 @@ from rootsys_dagster.defs.metadata import commit_tags, data_version, describe, s
 from rootsys_dagster.defs.mirror import mirror_pair
 from rootsys_dagster.defs.pairs import PREFIX, AssetPair, Role, pair_of
 from rootsys_dagster.defs.resources import Execute, driver_key
+from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest
 from rootsys_dagster.log.spool import SpoolDamagedError
 from rootsys_dagster.pipeline.fetch import Spooled, drop_spool, fetch_to_spool, read_spool
@@ -94,9 +95,10 @@ def emit_dead_letters(context: dg.OpExecutionContext, commit: dict[str, Any]):
         for follower in catch_up(entry, project):
             if follower.error is not None:
                 raise follower.error
+        log = pair.log(project)
         commits = _commits(pair, project, commit)
         key = pair.keys["dead_letters"]
-        budget = checks.dead_letter_budget(pair.log(project), entry, commits, key)
+        budget = checks.dead_letter_budget(log, entry, commits or last_run(log), key)
         result = materialized(context, pair, project, "dead_letters", commits, [budget])
     yield result
 
@@ -146,6 +148,17 @@ def materialized(
         data_version=dg.DataVersion(data_version(log, last)),
         check_results=check_results,
     )
+
+
+def last_run(log: CommitLog) -> list[Manifest]:
+    """The newest commit and those of the same run before it: what a check judges when its own run found nothing."""
+    found: list[Manifest] = []
+    for seq in range(log.last_seq(), 0, -1):
+        commit = log.manifest(seq)
+        if found and commit.run_id != found[0].run_id:
+            break
+        found.append(commit)
+    return found[::-1]
 
 
 def _fetch(line: Line, run_id: str) -> dict[str, Any]:

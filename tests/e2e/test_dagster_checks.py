@@ -70,6 +70,16 @@ def test_the_dead_letter_budget_colours_the_check_and_stops_nothing(
     assert (mes.root / "dead_letters" / "mes.jsonl").read_bytes().count(b"\n") == 1
 
 
+def test_a_run_that_finds_nothing_new_does_not_turn_a_red_budget_green(mes: ProjectFolder) -> None:
+    mes.interface("mes", required_paths=["/id"], dead_letters={"budget": {"max_reject_ratio": 0.1}})
+    assert not checks(run(mes))["dead_letter_budget"].passed
+    found = checks(run(mes))["dead_letter_budget"]
+    assert not found.passed
+    assert "reject ratio 0.3333" in (found.description or "")
+    mes.data("mes.jsonl", [{"id": 3}], append=True)
+    assert checks(run(mes))["dead_letter_budget"].passed
+
+
 def test_a_changed_interface_file_warns_until_something_is_committed_under_it(mes: ProjectFolder) -> None:
     run(mes)
     mes.interface("mes", required_paths=["/id"], description="changed")
