@@ -82,7 +82,7 @@ def postgres() -> Iterator[str]:
 
 
 def dagster_env(home: Path, **more: str) -> dict[str, str]:
-    """The environment of a Dagster command for the project in *home*: nothing of the surrounding environment gets in."""
+    """The environment of a Dagster command for the project in *home*: nothing of ours and of Dagster's leaks in."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER_", "ROOTSYS_"))}
     return kept | {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONUNBUFFERED": "1"} | more
 
