@@ -46,6 +46,8 @@ def follow(
             if spare_others and state.mark.get("path") != str(sink.path.absolute()):
                 _refuse_file_of_others(sink.path, log.stream)
             if not sink.resume(state.mark):
+                if spare_others:
+                    _refuse_file_of_others(sink.path, log.stream)
                 state = FollowerState()
                 sink.resume(state.mark)
             if not state.mark:

@@ -1,5 +1,6 @@
-"""A JSONL file that holds exactly the committed lines. Mark: its path and its length in bytes after the last commit."""
+"""A JSONL file that holds exactly the committed lines. Mark: its path, its length, and the hash of its last 4 KiB."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any, BinaryIO
 from rootsys_dagster.core.errors import TransientError
 from rootsys_dagster.core.ports import DeadLetterSink
 from rootsys_dagster.core.registry import SINKS
+
+TAIL_BYTES = 4096
 
 
 @SINKS.register("file")
@@ -19,13 +22,15 @@ class FileSink(DeadLetterSink):
         self._stream: BinaryIO | None = None
 
     def resume(self, mark: dict[str, Any]) -> bool:
-        """Cut the file back to the mark; False when it is shorter or another file."""
+        """Cut the file back to the mark; False when it is another file, or was written over or cut since."""
         length = mark.get("bytes", 0)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             stream = self._stream = self._stream or self.path.open("r+b" if self.path.exists() else "w+b")
             known = mark.get("path") in (None, str(self.path.absolute()))
             if not known or os.fstat(stream.fileno()).st_size < length:
+                return False
+            if mark and _tail_sha256(stream, length) != mark.get("tail_sha256"):
                 return False
             stream.truncate(length)
             stream.seek(length)
@@ -51,7 +56,9 @@ class FileSink(DeadLetterSink):
         try:
             self._stream.flush()
             os.fsync(self._stream.fileno())
-            return {"path": str(self.path.absolute()), "bytes": self._stream.tell()}
+            length = self._stream.tell()
+            tail_sha256 = _tail_sha256(self._stream, length)
+            return {"path": str(self.path.absolute()), "bytes": length, "tail_sha256": tail_sha256}
         except OSError as error:
             raise self._unavailable(error) from error
 
@@ -71,3 +78,10 @@ class FileSink(DeadLetterSink):
             "writes them",
             code="SINK.UNAVAILABLE",
         )
+
+
+def _tail_sha256(stream: BinaryIO, length: int) -> str:
+    """The hash of what stands before *length*, where the stream is left."""
+    begin = max(length - TAIL_BYTES, 0)
+    stream.seek(begin)
+    return hashlib.sha256(stream.read(length - begin)).hexdigest()

@@ -106,6 +106,27 @@ def test_output_of_a_name_is_kept_equal_to_what_is_committed(shop):
     assert len((shop.root / "out/f.jsonl").read_bytes().splitlines()) == len(shop.records("z-defects"))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda text: b"x" * len(text), id="another file of that length"),
+        pytest.param(lambda text: text.replace(b'"2"', b'"3"'), id="one letter"),
+        pytest.param(lambda text: b"a longer file\n" * 1000, id="a longer file"),
+        pytest.param(lambda text: text[:-1], id="cut"),
+        pytest.param(lambda text: text + b"{}\n", id="lines behind it"),
+    ],
+)
+def test_an_output_that_was_changed_is_made_equal_again(shop, change):
+    run = ("run", "mes", "--output", "o.jsonl")
+    shop.data("mes.jsonl", [{"id": 1}, {"id": 2}])
+    rootsys(*run, cwd=shop.root)
+    output = shop.root / "o.jsonl"
+    output.write_bytes(change(output.read_bytes()))
+    shop.data("mes.jsonl", [{"id": 4}], append=True)
+    assert rootsys(*run, cwd=shop.root).returncode == 0
+    assert output.read_bytes() == b"".join(line + b"\n" for line in shop.lines("records"))
+
+
 @pytest.mark.parametrize("output", ["data", "/dev/null"])
 def test_an_export_that_is_no_file_is_refused_before_anything_is_read(shop, output):
     done = rootsys("run", "mes", "--output", output, cwd=shop.root)

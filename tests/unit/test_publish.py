@@ -1,12 +1,11 @@
 """A dead-letter sink of an interface: it holds what is committed, and destroys nothing that others wrote."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rootsys_dagster.log.followers import FollowerState, read_state, write_state
+from rootsys_dagster.log.followers import read_state
 from rootsys_dagster.pipeline.publish import FollowerReport, publish
 from tests.conftest import ProjectFolder
 
@@ -50,6 +49,16 @@ def test_a_folder_moved_to_hits_no_file_of_others_either(project: ProjectFolder)
     assert path.read_bytes() == b"mine\n"
 
 
+def test_what_others_put_in_its_place_later_is_left_as_it_is_too(project: ProjectFolder) -> None:
+    _, path = published(project)
+    path.write_bytes(b'{"id":1}\n' * 1000)
+    loaded = project.load()
+    (report,) = publish(loaded.interface("mes"), loaded)
+    assert report.error is not None
+    assert report.error.code == "DEAD_LETTERS.PATH"
+    assert path.read_bytes() == b'{"id":1}\n' * 1000
+
+
 def test_dead_letters_of_an_earlier_state_root_are_replaced(project: ProjectFolder) -> None:
     _, path = published(project)
     (project.root / ".rootsys").rename(project.root / "earlier")
@@ -59,26 +68,21 @@ def test_dead_letters_of_an_earlier_state_root_are_replaced(project: ProjectFold
 
 
 def test_a_first_write_that_was_cut_off_is_taken_up(project: ProjectFolder) -> None:
-    report, path = published(project)
-    whole = path.read_bytes()
-    # As a crash between the first lines and the mark after them leaves it.
-    write_state(project.log(), report.name, FollowerState(0, {"path": str(path), "bytes": 0}))
-    path.write_bytes(whole[:10])
-    report, _ = published(project)
-    assert (report.error, report.seq, path.read_bytes()) == (None, 1, whole)
-
-
-def test_the_file_is_marked_as_ours_before_its_first_line(project: ProjectFolder) -> None:
     project.interface(required_paths=["/id"], dead_letters={"path": "dead.jsonl"})
     project.data("mes.jsonl", [b"{}"])
     project.run()
     (segment,) = (project.log().folder / "dead_letters").iterdir()
-    segment.unlink()
-    loaded = project.load()
+    away = segment.rename(project.root / "away")
+    loaded, path = project.load(), project.root / "dead.jsonl"
     (report,) = publish(loaded.interface("mes"), loaded)
     assert report.error is not None
-    mark = {"path": str(project.root / "dead.jsonl"), "bytes": 0}
-    assert read_state(project.log(), report.name) == FollowerState(0, mark)
+    state = read_state(project.log(), report.name)
+    # The file is known to be ours before its first line, of which a crash may leave any part.
+    assert (state.seq, state.mark["path"], state.mark["bytes"]) == (0, str(path), 0)
+    away.rename(segment)
+    path.write_bytes(segment.read_bytes()[:10])
+    (report,) = publish(loaded.interface("mes"), loaded)
+    assert (report.error, report.seq, path.read_bytes()) == (None, 1, segment.read_bytes())
 
 
 def test_a_table_in_another_database_is_filled_from_the_first_commit(project: ProjectFolder) -> None:
@@ -118,9 +122,3 @@ def test_which_dead_letter_files_clash(
     project.interface("mes", dead_letters=one)
     project.interface("qms", dead_letters=other)
     assert [bool(file.problems) for file in project.load().interfaces] == [shared, shared]
-
-
-def test_the_mark_is_plain_json(project: ProjectFolder) -> None:
-    report, path = published(project)
-    state = json.loads((project.log().folder / "followers" / f"{report.name}.json").read_bytes())
-    assert state == {"seq": 1, "mark": {"path": str(path), "bytes": path.stat().st_size}}
