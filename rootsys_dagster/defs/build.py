@@ -8,7 +8,7 @@ import dagster as dg
 
 from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import ConfigError
-from rootsys_dagster.core.project import InterfaceFile, Project, ProjectFile
+from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, ProjectFile
 from rootsys_dagster.defs.assets import SpecOf, interface_assets, interface_spec, why_not_executable
 from rootsys_dagster.defs.errors import problem_table
 from rootsys_dagster.defs.fabric import fabric_assets
@@ -32,8 +32,8 @@ class _Found:
     runnable: list[AssetPair] = field(default_factory=list)
     shown: list[AssetPair] = field(default_factory=list)
     """Not run from here, but their commits are."""
-    files: list[tuple[InterfaceFile, AssetPair]] = field(default_factory=list)
-    """Runnable, and read from files that the sensor can watch."""
+    watched: list[tuple[InterfaceFile | FabricFile, AssetPair]] = field(default_factory=list)
+    """Runnable, and the sensor can tell cheaply whether there is something new."""
     sources: set[dg.AssetKey] = field(default_factory=set)
     record_keys: dict[Path, dg.AssetKey] = field(default_factory=dict)
     """By file, for the fabrics downstream."""
@@ -71,11 +71,13 @@ def build_definitions(
     for entry in project.fabrics:
         if not entry.problems:
             inputs = [found.record_keys[file.path] for file in project.inputs(entry)]
-            found.runnable.append(fabric_pair(entry.require()))
-            found.assets.append(fabric_assets(project, entry, found.runnable[-1], inputs))
+            pair = fabric_pair(entry.require())
+            found.runnable.append(pair)
+            found.watched.append((entry, pair))
+            found.assets.append(fabric_assets(project, entry, pair, inputs))
     sensors = [mirror_sensor(project, found.runnable + found.shown)] if found.runnable or found.shown else []
-    if found.files:
-        sensors.append(new_bytes_sensor(project, found.files))
+    if found.watched:
+        sensors.append(new_bytes_sensor(project, found.watched))
     return dg.Definitions(
         assets=found.assets,
         jobs=jobs(found.runnable, job_per_interface),
@@ -101,7 +103,7 @@ def _add_interface(project: Project, entry: InterfaceFile, found: _Found, spec_o
         found.assets.append(interface_assets(interface, pair, specs))
         found.runnable.append(pair)
         if interface.driver.kind in FILE_KINDS:
-            found.files.append((entry, pair))
+            found.watched.append((entry, pair))
     else:
         found.assets += [_not_executable(spec, reason) for spec in specs.values()]
         found.shown.append(pair)

@@ -1,4 +1,4 @@
-"""Sensors: run an interface when its source has more than was committed; tell Dagster of commits made elsewhere."""
+"""Sensors: run what has more to read than was committed; tell Dagster of commits made elsewhere."""
 
 import hashlib
 import json
@@ -10,10 +10,12 @@ import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
 
 from rootsys_dagster.core.errors import RootsysError
-from rootsys_dagster.core.project import InterfaceFile, Project
+from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
 from rootsys_dagster.defs.jobs import run_tags
 from rootsys_dagster.defs.mirror import mirror_pair
 from rootsys_dagster.defs.pairs import AssetPair
+from rootsys_dagster.log.manifest import Manifest
+from rootsys_dagster.pipeline.merge import unmerged
 from rootsys_dagster.pipeline.run import open_line
 
 MAX_ATTEMPTS = 5
@@ -35,14 +37,17 @@ class Dispatched:
         return f"{name}:{self.base_seq}:{self.head}:{self.attempt}"
 
 
-def new_bytes_sensor(project: Project, interfaces: Sequence[tuple[InterfaceFile, AssetPair]]) -> dg.SensorDefinition:
-    """One sensor for every file interface: a sensor each would be more than the daemon can tick."""
-    selection = dg.AssetSelection.assets(*(key for _, pair in interfaces for key in pair.keys.values()))
+def new_bytes_sensor(
+    project: Project, watched: Sequence[tuple[InterfaceFile | FabricFile, AssetPair]]
+) -> dg.SensorDefinition:
+    """One sensor for every file interface and every fabric: a sensor each would be more than the daemon can tick."""
+    selection = dg.AssetSelection.assets(*(key for _, pair in watched for key in pair.keys.values()))
 
     @dg.sensor(
         name="new_bytes",
-        description="Runs an interface whose files hold more than was committed. The cursor says what was asked for, "
-        "not what was done: that is in the commit log.",
+        description="Runs an interface whose files hold more than was committed, and a fabric whose inputs have "
+        "committed more than was merged. The cursor says what was asked for, not what was done: that is in the commit "
+        "log.",
         asset_selection=selection,
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.STOPPED,
@@ -52,7 +57,7 @@ def new_bytes_sensor(project: Project, interfaces: Sequence[tuple[InterfaceFile,
         requests: list[dg.RunRequest] = []
         troubles: list[str] = []
         asked: dict[str, Dispatched] = {}
-        for entry, pair in interfaces:
+        for entry, pair in watched:
             name = pair.keys["records"].to_user_string()
             try:
                 dispatched = _next(project, entry, pair, cursor.get(name), context.instance, time.time())
@@ -70,7 +75,7 @@ def new_bytes_sensor(project: Project, interfaces: Sequence[tuple[InterfaceFile,
                 )
         for trouble in troubles:
             context.log.warning(trouble)
-        reason = "; ".join(troubles) or "every file is committed, or its run is on the way"
+        reason = "; ".join(troubles) or "everything is committed, or its run is on the way"
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(reason),
@@ -109,7 +114,7 @@ def mirror_sensor(project: Project, pairs: Sequence[AssetPair]) -> dg.SensorDefi
 
 def _next(
     project: Project,
-    entry: InterfaceFile,
+    entry: InterfaceFile | FabricFile,
     pair: AssetPair,
     last: Dispatched | None,
     instance: dg.DagsterInstance,
@@ -117,7 +122,7 @@ def _next(
 ) -> Dispatched | None:
     """What is asked for now: *last* while that stands, another to start a run, None when all is committed."""
     committed = pair.log(project).head()
-    text = open_line(entry, project).driver.head(committed.end if committed else None)
+    text = _head(project, entry, committed)
     if text is None:
         return None
     base_seq = committed.seq if committed else 0
@@ -135,6 +140,14 @@ def _next(
     if failed and waited and last.attempt + 1 < MAX_ATTEMPTS:
         return Dispatched(base_seq, head, last.attempt + 1, now)
     return last
+
+
+def _head(project: Project, entry: InterfaceFile | FabricFile, committed: Manifest | None) -> str | None:
+    """A text that changes when there is more to read than *committed* says; None when there is nothing new."""
+    if isinstance(entry, FabricFile):
+        waiting = unmerged(entry, project)
+        return json.dumps(waiting) if waiting else None
+    return open_line(entry, project).driver.head(committed.end if committed else None)
 
 
 def _run_of(run_key: str, instance: dg.DagsterInstance) -> dg.DagsterRun | None:

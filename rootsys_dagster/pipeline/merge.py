@@ -25,7 +25,7 @@ from rootsys_dagster.pipeline.merge_files import MergeStats, merge_files
 from rootsys_dagster.pipeline.merge_index import CHUNK_KEYS, Mask, SeenKeys
 from rootsys_dagster.pipeline.run import Progress
 
-__all__ = ["MergeReport", "MergeStats", "merge_fabric", "merge_files"]
+__all__ = ["MergeReport", "MergeStats", "merge_fabric", "merge_files", "unmerged"]
 
 COMMIT_RECORDS = 2_000_000
 COMMIT_BYTES = 1 << 30
@@ -68,22 +68,15 @@ def merge_fabric(entry: FabricFile, project: Project, *, run_id: str, progress: 
         InvalidFileError: the fabric file has problems, or one of its inputs cannot be read at all.
         LogDamagedError: an input is not what was committed, or not the log that was merged before.
     """
-    fabric = entry.require()
     began_s = time.monotonic()
-    inputs: list[CommitLog] = []
-    for file in project.inputs(entry):
-        # Only its name is needed: what a broken interface committed before it broke is as good as ever.
-        if file.model is None:
-            file.refuse_if_broken()
-        inputs.append(CommitLog(project.state_root, StreamId(file.name, file.version)))
-    log = CommitLog(project.state_root, StreamId(fabric.name, fabric.version))
+    inputs, log = _logs(entry, project)
     head = log.head()
     position = head.end if head else None
     if not any(seq < last for _, seq, last in _merged_so_far(inputs, head)):
         return MergeReport(run_id, position, position, elapsed_s=time.monotonic() - began_s)
     with log.writer(run_id) as writer:
         report = MergeReport(run_id, writer.position, writer.position)
-        merge = _Merge(inputs, writer, entry.sha256, fabric.dedupe, report, progress)
+        merge = _Merge(inputs, writer, entry.sha256, entry.require().dedupe, report, progress)
         try:
             merge.run()
         except KeyRunDamagedError:
@@ -93,6 +86,28 @@ def merge_fabric(entry: FabricFile, project: Project, *, run_id: str, progress: 
             merge.run()
         report.elapsed_s = time.monotonic() - began_s
         return report
+
+
+def unmerged(entry: FabricFile, project: Project) -> dict[str, int]:
+    """The newest commit of each input that has committed more than was merged; empty when a merge would do nothing.
+
+    Raises:
+        InvalidFileError, LogDamagedError: as :func:`merge_fabric` would.
+    """
+    inputs, log = _logs(entry, project)
+    return {str(source.stream): last for source, seq, last in _merged_so_far(inputs, log.head()) if seq < last}
+
+
+def _logs(entry: FabricFile, project: Project) -> tuple[list[CommitLog], CommitLog]:
+    """The logs of the inputs, in order, and that of the fabric itself."""
+    fabric = entry.require()
+    inputs: list[CommitLog] = []
+    for file in project.inputs(entry):
+        # Only its name is needed: what a broken interface committed before it broke is as good as ever.
+        if file.model is None:
+            file.refuse_if_broken()
+        inputs.append(CommitLog(project.state_root, StreamId(file.name, file.version)))
+    return inputs, CommitLog(project.state_root, StreamId(fabric.name, fabric.version))
 
 
 def _merged_so_far(inputs: list[CommitLog], head: Manifest | None) -> Iterator[tuple[CommitLog, int, int]]:

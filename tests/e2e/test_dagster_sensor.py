@@ -1,6 +1,7 @@
 """The file sensor: what the source has beyond the last commit is asked for once, and again when the run failed."""
 
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
 
 from rootsys_dagster.defs.build import build_definitions
 from rootsys_dagster.defs.sensors import MAX_ATTEMPTS
+from rootsys_dagster.pipeline.merge import merge_fabric
 from tests.conftest import ProjectFolder
 
 
@@ -136,6 +138,36 @@ def test_an_interface_in_trouble_is_named_and_does_not_stop_the_others(daemon: D
     daemon.record(dg.RunRequest(run_key=daemon.started[0]), dg.DagsterRunStatus.STARTED)
     assert daemon.tick() == []
     assert "qms: input data/qms.jsonl does not exist" in daemon.skipped
+
+
+def test_a_fabric_is_run_when_its_inputs_have_committed_more_than_was_merged(daemon: Daemon) -> None:
+    daemon.project.fabric("defects", ["mes"])
+    (request,) = daemon.tick()
+    assert request.tags["rootsys/interface"] == "mes", "nothing is committed yet that could be merged"
+    daemon.project.run()
+    (request,) = daemon.tick()
+    assert request.asset_selection == [dg.AssetKey("defects"), dg.AssetKey("defects_duplicates")]
+    assert request.tags["rootsys/interface"] == "defects"
+    assert daemon.tick() == [], "asked for once"
+    project = daemon.project.load()
+    merge_fabric(project.fabric("defects"), project, run_id="merge")
+    assert daemon.tick() == []
+    assert json.loads(daemon.cursor or "") == {}
+    daemon.project.data("mes.jsonl", [{"id": 2}], append=True)
+    daemon.project.run()
+    assert len(daemon.tick()) == 1
+
+
+def test_a_fabric_whose_input_lost_its_commits_is_named_and_not_run(daemon: Daemon) -> None:
+    daemon.project.fabric("defects", ["mes"])
+    daemon.project.run()
+    project = daemon.project.load()
+    merge_fabric(project.fabric("defects"), project, run_id="merge")
+    shutil.rmtree(daemon.project.log().folder)
+    assert [request.tags["rootsys/interface"] for request in daemon.tick()] == ["mes"]
+    daemon.project.run()
+    assert daemon.tick() == []
+    assert "commit 1 of mes@v1 is merged but not in" in daemon.skipped
 
 
 def test_the_run_it_asks_for_commits_and_quiets_it(daemon: Daemon) -> None:
