@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rootsys_dagster.drivers.files
-import rootsys_dagster.drivers.whole_lines
 from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.errors import PermanentError
 from rootsys_dagster.core.ports import Batch, Driver, DriverContext
 from rootsys_dagster.core.registry import DRIVERS
+from rootsys_dagster.drivers import lines, marks, whole_lines
 
 KIB_64 = 1 << 16
 
@@ -176,9 +175,9 @@ def test_any_appends_and_runs_read_what_one_run_reads(
     folder.mkdir(exist_ok=True)
     path = folder / "in.jsonl"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rootsys_dagster.drivers.whole_lines, "BLOCK_BYTES", block)
-        patch.setattr(rootsys_dagster.drivers.lines, "WINDOW_BYTES", window)
-        patch.setattr(rootsys_dagster.drivers.files, "WINDOW_BYTES", window)
+        patch.setattr(whole_lines, "BLOCK_BYTES", block)
+        for module in (lines, marks, whole_lines):
+            patch.setattr(module, "WINDOW_BYTES", window)
         source = driver(folder, limit=limit)
         found: list[Unit] = []
         position: dict[str, Any] | None = None
@@ -215,7 +214,7 @@ def test_a_place_points_at_the_bytes_of_its_unit(
     folder.mkdir(exist_ok=True)
     (folder / "in.jsonl").write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rootsys_dagster.drivers.whole_lines, "BLOCK_BYTES", block)
+        patch.setattr(whole_lines, "BLOCK_BYTES", block)
         found, _ = read(driver(folder, limit=limit, eof="accept"))
     for unit in found:
         whole = content[unit.byte : unit.byte + unit.length]
@@ -236,7 +235,7 @@ def test_a_run_that_stops_after_any_batch_is_continued_exactly_there(
     folder.mkdir(exist_ok=True)
     (folder / "in.jsonl").write_bytes(content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rootsys_dagster.drivers.whole_lines, "BLOCK_BYTES", 7)
+        patch.setattr(whole_lines, "BLOCK_BYTES", 7)
         source = driver(folder, limit=limit)
         begun = list(source.read(None))[: at + 1]
         if begun:
