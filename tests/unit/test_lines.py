@@ -17,7 +17,8 @@ from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.errors import PermanentError
 from rootsys_dagster.core.ports import Batch, Driver, DriverContext
 from rootsys_dagster.core.registry import DRIVERS
-from rootsys_dagster.drivers import lines, marks, whole_lines
+from rootsys_dagster.drivers import lines as line_driver
+from rootsys_dagster.drivers import marks, whole_lines
 
 KIB_64 = 1 << 16
 
@@ -176,7 +177,7 @@ def test_any_appends_and_runs_read_what_one_run_reads(
     path = folder / "in.jsonl"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(whole_lines, "BLOCK_BYTES", block)
-        for module in (lines, marks, whole_lines):
+        for module in (line_driver, marks, whole_lines):
             patch.setattr(module, "WINDOW_BYTES", window)
         source = driver(folder, limit=limit)
         found: list[Unit] = []
