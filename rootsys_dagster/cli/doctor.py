@@ -14,7 +14,7 @@ from rootsys_dagster.cli.output import bytes_text, emit, plural
 from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import Project, load_project
-from rootsys_dagster.log.commit import find_logs
+from rootsys_dagster.log.find import find_logs
 from rootsys_dagster.log.store import preflight
 
 PACKAGES = ("rootsys-dagster", "dagster", "dagster-webserver", "dagster-postgres", "pydantic", "msgspec", "pyarrow")

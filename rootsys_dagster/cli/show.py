@@ -12,7 +12,8 @@ from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.streams import Entry, find_entry, position_text
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import FabricFile, Project, load_project
-from rootsys_dagster.log.commit import CommitLog, StreamId, find_logs
+from rootsys_dagster.log.commit import CommitLog, StreamId
+from rootsys_dagster.log.find import find_logs
 from rootsys_dagster.log.followers import follower_states
 
 

@@ -7,7 +7,8 @@ from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project
 from rootsys_dagster.core.spelling import did_you_mean, shown
-from rootsys_dagster.log.commit import CommitLog, StreamId, find_logs
+from rootsys_dagster.log.commit import CommitLog, StreamId
+from rootsys_dagster.log.find import find_logs
 
 POSITION_WIDTH = 160
 Entry = InterfaceFile | FabricFile

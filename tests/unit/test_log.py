@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootsys_dagster.core.errors import ConfigError, FencedError, LogDamagedError, RootsysError, TransientError
-from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId, find_logs, folder_name
+from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId, folder_name
+from rootsys_dagster.log.find import find_logs
 from rootsys_dagster.log.gc import collect
 from rootsys_dagster.log.manifest import ConservationError, Counts, Manifest
 from rootsys_dagster.log.verify import verify_log
