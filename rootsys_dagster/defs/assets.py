@@ -10,7 +10,7 @@ from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.defs import checks
 from rootsys_dagster.defs.metadata import code_reference
-from rootsys_dagster.defs.ops import FETCH_OPS, emit_dead_letters, publish, validate
+from rootsys_dagster.defs.ops import emit_dead_letters, publish, validate
 from rootsys_dagster.defs.pairs import AssetPair, Role
 from rootsys_dagster.defs.sources import source_spec
 
@@ -44,14 +44,16 @@ def interface_spec(project: Project, entry: InterfaceFile, pair: AssetPair, role
     )
 
 
-def interface_assets(interface: Interface, pair: AssetPair, specs: Mapping[Role, dg.AssetSpec]) -> dg.AssetsDefinition:
+def interface_assets(
+    fetch: dg.OpDefinition, pair: AssetPair, specs: Mapping[Role, dg.AssetSpec]
+) -> dg.AssetsDefinition:
     """The graph ``fetch -> validate -> emit_dead_letters | publish`` behind both assets."""
     key = {role: spec.key for role, spec in specs.items()}
     graph = dg.GraphDefinition(
         name=pair.node,
-        node_defs=[FETCH_OPS[interface.driver.kind], validate, emit_dead_letters, publish],
+        node_defs=[fetch, validate, emit_dead_letters, publish],
         dependencies={
-            dg.NodeInvocation(FETCH_OPS[interface.driver.kind].name, alias=FETCH): {},
+            dg.NodeInvocation(fetch.name, alias=FETCH): {},
             dg.NodeInvocation(validate.name, alias=VALIDATE): {"spool": dg.DependencyDefinition(FETCH, "spool")},
             dg.NodeInvocation(emit_dead_letters.name, alias=EMIT): {
                 "commit": dg.DependencyDefinition(VALIDATE, "commit")

@@ -8,12 +8,12 @@ import dagster as dg
 
 from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import ConfigError
-from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, ProjectFile
+from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
 from rootsys_dagster.defs.assets import SpecOf, interface_assets, interface_spec, why_not_executable
-from rootsys_dagster.defs.errors import problem_table
+from rootsys_dagster.defs.broken import STATUS_TAG, broken_assets, broken_pair, broken_specs
 from rootsys_dagster.defs.fabric import fabric_assets
 from rootsys_dagster.defs.jobs import jobs
-from rootsys_dagster.defs.metadata import code_reference
+from rootsys_dagster.defs.ops import FETCH_OPS
 from rootsys_dagster.defs.pairs import AssetPair, Role, fabric_pair, interface_pair
 from rootsys_dagster.defs.resources import Execute, current_project, resources
 from rootsys_dagster.defs.sensors import mirror_sensor, new_bytes_sensor
@@ -21,7 +21,6 @@ from rootsys_dagster.defs.sources import source_spec
 from rootsys_dagster.pipeline.run import run_fetched
 
 VALIDATION_VARIABLE = "DAGSTER_IS_DEFS_VALIDATION_CLI"
-STATUS_TAG = "rootsys/status"
 
 
 @dataclass(slots=True)
@@ -32,6 +31,8 @@ class _Found:
     runnable: list[AssetPair] = field(default_factory=list)
     shown: list[AssetPair] = field(default_factory=list)
     """Not run from here, but their commits are."""
+    broken: list[AssetPair] = field(default_factory=list)
+    """Of files that cannot be used: their runs say why."""
     watched: list[tuple[InterfaceFile | FabricFile, AssetPair]] = field(default_factory=list)
     """Runnable, and the sensor can tell cheaply whether there is something new."""
     sources: set[dg.AssetKey] = field(default_factory=set)
@@ -80,7 +81,7 @@ def build_definitions(
         sensors.append(new_bytes_sensor(project, found.watched))
     return dg.Definitions(
         assets=found.assets,
-        jobs=jobs(found.runnable, job_per_interface),
+        jobs=jobs(found.runnable + found.broken, job_per_interface),
         sensors=sensors,
         resources=resources(project, execute),
         # A step costs some milliseconds instead of a process; runs, not steps, are what works in parallel.
@@ -100,7 +101,7 @@ def _add_interface(project: Project, entry: InterfaceFile, found: _Found, spec_o
         found.assets.append(source)
     reason = why_not_executable(interface)
     if reason is None:
-        found.assets.append(interface_assets(interface, pair, specs))
+        found.assets.append(interface_assets(FETCH_OPS[interface.driver.kind], pair, specs))
         found.runnable.append(pair)
         if interface.driver.kind in FILE_KINDS:
             found.watched.append((entry, pair))
@@ -116,33 +117,23 @@ def _not_executable(spec: dg.AssetSpec, reason: str) -> dg.AssetSpec:
 
 
 def _add_broken_files(project: Project, found: _Found) -> None:
-    """A broken file keeps the place of its asset when that is free, beside its history."""
-    taken = {key for pair in found.runnable + found.shown for key in pair.keys.values()}
-    fabrics = [fabric_pair(file.require()) for file in project.fabrics if not file.problems]
-    taken |= {key for pair in fabrics for key in pair.keys.values()}
+    """After the good interfaces: a broken file never takes the place of a good one."""
+    good = [*found.runnable, *found.shown]
+    good += [fabric_pair(file.require()) for file in project.fabrics if not file.problems]
+    taken = {key for pair in good for key in pair.keys.values()}
+    nodes = {pair.node for pair in good}
     for entry in (*project.interfaces, *project.fabrics):
         if entry.problems:
-            key = dg.AssetKey([entry.asset])
-            if key in taken:
-                key = dg.AssetKey(["invalid", entry.path.name])
-            taken.add(key)
-            found.record_keys[entry.path] = key
-            found.assets.append(_broken(project, entry, key))
-
-
-def _broken(project: Project, entry: ProjectFile, key: dg.AssetKey) -> dg.AssetSpec:
-    count = len(entry.problems)
-    problems = "\n".join(f"- {problem}" for problem in entry.problems)
-    return dg.AssetSpec(
-        key,
-        description=f"{entry.path.name} has {count} problem{'' if count == 1 else 's'} and is not run:\n\n{problems}",
-        metadata={
-            "problems": problem_table(entry.problems),
-            "dagster/code_references": code_reference(entry.path, project.root),
-        },
-        group_name="invalid",
-        tags={STATUS_TAG: "invalid"},
-    )
+            pair = broken_pair(entry, taken, nodes)
+            taken.update(pair.keys.values())
+            nodes.add(pair.node)
+            found.record_keys[entry.path] = pair.keys["records"]
+            if isinstance(entry, InterfaceFile) and entry.interface is not None and not entry.interface.enabled:
+                # Nobody wants it to run, so nothing has to turn red for it.
+                found.assets += broken_specs(project, entry, pair).values()
+            else:
+                found.broken.append(pair)
+                found.assets.append(broken_assets(project, entry, pair))
 
 
 def _refuse_broken_files_when_validating(project: Project) -> None:

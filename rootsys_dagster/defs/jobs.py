@@ -32,7 +32,7 @@ def jobs(pairs: Sequence[AssetPair], job_per_interface: bool | None = None) -> l
             name = job_name(pair, names)
             names.add(name)
             selection = dg.AssetSelection.assets(*pair.keys.values())
-            description = f"{pair.stream} from source to commit"
+            description = f"{pair.stream} from source to commit" if pair.stream.version else "Its file has problems"
             found.append(dg.define_asset_job(name, selection, description=description, tags=run_tags(pair)))
     return found
 

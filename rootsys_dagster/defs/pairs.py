@@ -1,6 +1,6 @@
 """Two assets that one commit log feeds: how they are called, and how an op finds the file behind them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -42,19 +42,21 @@ class AssetPair:
 
 def interface_pair(interface: Interface) -> AssetPair:
     """``mes`` and ``mes_dead_letters``."""
-    name = asset_name(interface)
-    keys: dict[Role, dg.AssetKey] = {
-        "records": dg.AssetKey([name]),
-        "dead_letters": dg.AssetKey([f"{name}_dead_letters"]),
-    }
-    return AssetPair(f"{name}{LINE}", StreamId(interface.name, interface.version), keys)
+    return pair_named([], asset_name(interface), "dead_letters", StreamId(interface.name, interface.version))
 
 
 def fabric_pair(fabric: Fabric) -> AssetPair:
     """``defects`` (merged) and ``defects_duplicates``."""
-    name = asset_name(fabric)
-    keys: dict[Role, dg.AssetKey] = {"records": dg.AssetKey([name]), "duplicates": dg.AssetKey([f"{name}_duplicates"])}
-    return AssetPair(f"{name}{LINE}", StreamId(fabric.name, fabric.version), keys)
+    return pair_named([], asset_name(fabric), "duplicates", StreamId(fabric.name, fabric.version))
+
+
+def pair_named(prefix: Sequence[str], name: str, second: Role, stream: StreamId) -> AssetPair:
+    """The pair *name*, ``name_<second>`` below *prefix*."""
+    keys: dict[Role, dg.AssetKey] = {
+        "records": dg.AssetKey([*prefix, name]),
+        second: dg.AssetKey([*prefix, f"{name}_{second}"]),
+    }
+    return AssetPair("_".join([*prefix, f"{name}{LINE}"]), stream, keys)
 
 
 def pair_of(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> AssetPair:

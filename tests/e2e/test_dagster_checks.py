@@ -2,6 +2,8 @@
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import create_execution_plan, execute_run
 from dagster._core.execution.plan.objects import StepFailureData
 
 from rootsys_dagster.core.errors import TransientError
@@ -106,6 +108,35 @@ def test_an_error_of_ours_is_a_failure_that_names_its_code_and_is_not_retried(me
     assert "data/mes.jsonl does not exist" in (found.description or "")
     assert found.metadata["code"].value == "FILE.NOT_FOUND"
     assert result.retry_attempts_for_node("mes__line.fetch") == 0
+
+
+def test_a_broken_file_fails_its_runs_with_its_problems_and_stops_nobody_else(mes: ProjectFolder) -> None:
+    mes.interface("broken", on_fail="explode")
+    mes.fabric("merged", ["mes", "nobody"])
+    for job, problem in (("broken", "/on_fail"), ("merged", "/inputs/1")):
+        result = run(mes, job)
+        found = failure(result).user_failure_data
+        assert found is not None
+        assert problem in (found.description or "")
+        assert [row.data["pointer"] for row in found.metadata["problems"].value.records] == [problem]
+    result = run(mes, "all")
+    assert not result.success, "a typing error must not leave an interface out unseen"
+    assert {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()} == {
+        "mes",
+        "mes_dead_letters",
+    }
+
+
+def test_a_run_that_was_asked_for_before_its_file_broke_says_so(mes: ProjectFolder) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        asked = build_definitions(mes.root).resolve_job_def("mes")
+        asked_for = instance.create_run_for_job(asked, execution_plan=create_execution_plan(asked))
+        mes.interface("mes", on_fail="explode")
+        broken = build_definitions(mes.root).resolve_job_def("mes")
+        result = execute_run(InMemoryJob(broken), asked_for, instance)
+        (event,) = [event for event in result.all_events if event.is_step_failure]
+        assert event.step_failure_data.error is not None
+        assert "/on_fail" in event.step_failure_data.error.message
 
 
 def test_a_log_in_use_is_waited_for(mes: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:

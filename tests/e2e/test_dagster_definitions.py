@@ -28,6 +28,12 @@ def key(name: str) -> dg.AssetKey:
     return dg.AssetKey.from_user_string(name)
 
 
+def groups(project: ProjectFolder) -> dict[str, str]:
+    """By asset."""
+    found = graph(project)
+    return {one.to_user_string(): found.get(one).group_name for one in found.get_all_asset_keys()}
+
+
 def job_names(project: ProjectFolder) -> set[str]:
     return {job.name for job in build_definitions(project.root).get_repository_def().get_all_jobs()} - {"__ASSET_JOB"}
 
@@ -67,16 +73,16 @@ def test_the_code_version_changes_with_the_file_and_with_nothing_else(project: P
     assert graph(project).get(key("mes")).code_version != before
 
 
-def test_a_broken_file_is_an_asset_that_cannot_run_and_says_why(
+def test_a_broken_file_keeps_its_assets_and_they_say_what_is_wrong(
     project: ProjectFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.interface("mes")
     project.interface("broken", required_paths=["x"], on_fail="explode")
-    node = graph(project).get(key("broken"))
-    assert not node.is_executable
-    assert node.tags["rootsys/status"] == "invalid"
-    assert {row.data["pointer"] for row in node.metadata["problems"].records} == {"/required_paths/0", "/on_fail"}
-    assert job_names(project) == {"mes", "all"}
+    for name in ("broken", "broken_dead_letters"):
+        node = graph(project).get(key(name))
+        assert (node.tags["rootsys/status"], node.group_name) == ("invalid", "invalid")
+        assert {row.data["pointer"] for row in node.metadata["problems"].records} == {"/required_paths/0", "/on_fail"}
+    assert job_names(project) == {"mes", "broken", "all"}
     monkeypatch.setenv("DAGSTER_IS_DEFS_VALIDATION_CLI", "1")
     with pytest.raises(ConfigError, match=r"broken\.json.*/on_fail"):
         build_definitions(project.root)
@@ -86,10 +92,16 @@ def test_two_files_of_one_asset_name_break_each_other_and_nothing_else(project: 
     project.interface("mes")
     project.interface("a-b", file="one")
     project.interface("a.b", file="two")
-    found = graph(project)
-    assert found.get(key("mes")).is_executable
-    assert not found.get(key("a_b")).is_executable
-    assert not found.get(dg.AssetKey(["invalid", "two.json"])).is_executable
+    assert groups(project) == {
+        "mes": "interfaces",
+        "mes_dead_letters": "interfaces",
+        "a_b": "invalid",
+        "a_b_dead_letters": "invalid",
+        "invalid/two_json": "invalid",
+        "invalid/two_json_dead_letters": "invalid",
+        "folder/data": "sources",
+    }
+    assert job_names(project) == {"mes", "a_b", "two_json", "all"}
 
 
 def test_a_broken_file_never_takes_the_place_of_a_good_one(project: ProjectFolder) -> None:
@@ -97,10 +109,18 @@ def test_a_broken_file_never_takes_the_place_of_a_good_one(project: ProjectFolde
     project.fabric("defects", ["mes"])
     for name in ("mes_dead_letters", "defects_duplicates", "a.b", "a_b"):
         (project.root / "interfaces" / f"{name}.json").write_text("{")
-    found = graph(project)
-    assert all(found.get(key(name)).is_executable for name in ("mes_dead_letters", "defects_duplicates"))
-    broken = {one for one in found.get_all_asset_keys() if found.get(one).group_name == "invalid"}
-    assert len(broken) == 4
+    found = groups(project)
+    assert (found["mes_dead_letters"], found["defects_duplicates"]) == ("interfaces", "fabrics")
+    assert list(found.values()).count("invalid") == 8
+    build_definitions(project.root).get_repository_def()
+
+
+def test_a_broken_file_that_is_switched_off_is_shown_and_turns_nothing_red(project: ProjectFolder) -> None:
+    project.interface("mes", enabled=False)
+    (project.root / "contracts" / "allowlist.json").write_text('{"allowlist": [{"name": "x", "version": "v1"}]}')
+    node = graph(project).get(key("mes"))
+    assert (node.group_name, node.is_executable) == ("invalid", False)
+    assert job_names(project) == set()
 
 
 def test_folders_that_look_alike_in_a_key_are_one_source(project: ProjectFolder) -> None:

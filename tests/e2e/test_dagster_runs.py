@@ -60,8 +60,11 @@ def test_all_runs_interfaces_before_the_fabric_that_merges_them(home: ProjectFol
 
 def test_a_broken_file_leaves_the_others_usable_and_fails_validation(home: ProjectFolder) -> None:
     (home.root / "interfaces" / "broken.json").write_text('{"name": "broken", "version": "v1", "driver": {"knd": 1}}')
-    execute(home, "all")
+    done = dagster(home.root, "job", "execute", "-m", "rootsys_dagster.definitions", "-j", "all")
+    assert done.returncode != 0, "what was left out must not look like success"
+    assert "/driver/knd" in done.stderr
     assert home.log().last_seq() == 1
+    execute(home, "mes")
     checked = dagster(home.root, "definitions", "validate")
     assert checked.returncode != 0
     assert "/driver/knd" in checked.stderr + checked.stdout
