@@ -6,6 +6,7 @@ cover the first and the last 4 KiB before ``byte``, so that a truncated, rotated
 
 import hashlib
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -73,17 +74,18 @@ def match_marks(files: list[InputFile], marks: dict[str, Mark], root: Path, *, o
     }
     lost: dict[str, Mark] = {}
     # A shift such as log -> log.1 -> log.2 gives known names new content, so any file not continued is a candidate.
-    strangers = [file for file in files if file.locator not in continued]
+    beginnings = _Beginnings([file for file in files if file.locator not in continued])
     for name, mark in marks.items():
         if continued.get(name) is mark:
             continue
-        homes = strangers if name in names else _not_beside(InputFile(root / name, name), mark, strangers)
-        home = next((file for file in homes if mark.byte and fits(file, mark)), None)
+        homes = [file for file in beginnings.like(mark) if file.locator not in continued] if mark.byte else []
+        if name not in names:
+            homes = _not_beside(InputFile(root / name, name), mark, homes)
+        home = next((file for file in homes if fits(file, mark)), None)
         if home is None:
             lost[name] = mark
         else:
             continued[home.locator] = mark
-            strangers.remove(home)
     for name, mark in lost.items():
         # A name that now holds another known content was rotated over: what it held has been deleted like any file.
         if name in names and name not in continued and on_replace == "fail":
@@ -95,6 +97,31 @@ def match_marks(files: list[InputFile], marks: dict[str, Mark], root: Path, *, o
             )
     absent = {name: mark for name, mark in lost.items() if name not in names}
     return Starts(continued, absent)
+
+
+class _Beginnings:
+    """The first 4 KiB of files, read when first asked for: thousands of marks look for thousands of files."""
+
+    def __init__(self, files: list[InputFile]) -> None:
+        self._files = files
+        self._heads: list[bytes] | None = None
+        self._by_sha256: dict[int, dict[str, list[InputFile]]] = {}
+
+    def like(self, mark: Mark) -> list[InputFile]:
+        """Those of the files that begin as *mark* says, in order."""
+        length = min(WINDOW_BYTES, mark.byte)
+        if length not in self._by_sha256:
+            if self._heads is None:
+                self._heads = [_head(file) for file in self._files]
+            found = self._by_sha256[length] = defaultdict[str, list[InputFile]](list)
+            for file, head in zip(self._files, self._heads, strict=True):
+                found[sha256(head[:length])].append(file)
+        return self._by_sha256[length].get(mark.head_sha256, [])
+
+
+def _head(file: InputFile) -> bytes:
+    with open_input(file) as stream:
+        return read_exactly(stream, WINDOW_BYTES)
 
 
 def _not_beside(old: InputFile, mark: Mark, files: list[InputFile]) -> list[InputFile]:
