@@ -118,13 +118,13 @@ def test_a_broken_file_fails_its_runs_with_its_problems_and_stops_nobody_else(me
         found = failure(result).user_failure_data
         assert found is not None
         assert problem in (found.description or "")
-        assert [row.data["pointer"] for row in found.metadata["problems"].value.records] == [problem]
+        table = found.metadata["problems"]
+        assert isinstance(table, dg.TableMetadataValue)
+        assert [row.data["pointer"] for row in table.records] == [problem]
     result = run(mes, "all")
     assert not result.success, "a typing error must not leave an interface out unseen"
-    assert {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()} == {
-        "mes",
-        "mes_dead_letters",
-    }
+    keys = {event.asset_key for event in result.get_asset_materialization_events()}
+    assert keys == {dg.AssetKey("mes"), dg.AssetKey("mes_dead_letters")}
 
 
 def test_a_run_that_was_asked_for_before_its_file_broke_says_so(mes: ProjectFolder) -> None:
