@@ -11,6 +11,7 @@ from itertools import groupby
 import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
+from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import Project
 from rootsys_dagster.defs.metadata import FIRST_SEQ, MANIFEST, SEQ, commit_tags, data_version, describe, manifest_proof
 from rootsys_dagster.defs.pairs import AssetPair, Role
@@ -29,6 +30,25 @@ class Told:
     key: dg.AssetKey
     first: int
     last: int
+
+
+def behind(pairs: Sequence[AssetPair], project: Project, instance: dg.DagsterInstance) -> list[AssetPair]:
+    """The pairs of which Dagster has not heard the newest commit: one question for all, they may be a thousand."""
+    newest = instance.get_latest_materialization_events([key for pair in pairs for key in pair.keys.values()])
+
+    def knows_head(pair: AssetPair) -> bool:
+        log = pair.log(project)
+        try:
+            head = log.last_seq()
+            events = [newest.get(key) for key in pair.keys.values()]
+            return not head or all(
+                head in _proven(log, head, event.asset_materialization if event else None) for event in events
+            )
+        except RootsysError:
+            # Whoever looks closer gets the same error, and names it.
+            return False
+
+    return [pair for pair in pairs if not knows_head(pair)]
 
 
 def mirror_pair(

@@ -12,7 +12,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
 from rootsys_dagster.defs.jobs import run_tags
-from rootsys_dagster.defs.mirror import mirror_pair
+from rootsys_dagster.defs.mirror import behind, mirror_pair
 from rootsys_dagster.defs.pairs import AssetPair
 from rootsys_dagster.log.manifest import Manifest
 from rootsys_dagster.pipeline.merge import unmerged
@@ -99,7 +99,7 @@ def mirror_sensor(project: Project, pairs: Sequence[AssetPair]) -> dg.SensorDefi
         now = time.time()
         thorough = now - float(context.cursor or 0) >= THOROUGH_EVERY_S
         told = 0
-        for pair in pairs:
+        for pair in pairs if thorough else behind(pairs, project, context.instance):
             try:
                 told += len(mirror_pair(pair, project, context.instance, thorough=thorough))
             except RootsysError as error:

@@ -151,6 +151,42 @@ def test_a_history_longer_than_a_page_is_read_to_its_end(
     assert mirror(committed, instance) == []
 
 
+def test_the_mirror_sensor_asks_once_for_all_interfaces_and_looks_only_at_what_it_does_not_know(
+    committed: ProjectFolder, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two", "three", "damaged"):
+        committed.interface(name)
+        committed.data(f"{name}.jsonl", [{"id": 1}])
+        committed.run(name)
+    asked: list[int] = []
+    real = instance.get_latest_materialization_events
+
+    def counted(keys):
+        asked.append(len(keys))
+        return real(keys)
+
+    monkeypatch.setattr(instance, "get_latest_materialization_events", counted)
+    sensor = build_definitions(committed.root).resolve_sensor_def("mirror")
+    cursor: str | None = None
+
+    def tick() -> list[int]:
+        nonlocal cursor
+        asked.clear()
+        result = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
+        assert isinstance(result, dg.SensorResult)
+        cursor = result.cursor
+        return list(asked)
+
+    assert tick() == [2] * 5, "thorough"
+    assert tick() == [10]
+    committed.data("one.jsonl", [{"id": 2}], append=True)
+    committed.run("one")
+    (committed.log("damaged").folder / "log" / "00000001.json").write_text("{")
+    assert tick() == [10, 2, 2]
+    assert heard(instance, dg.AssetKey(["one"])) == [("1", "1"), ("2", "2")]
+    assert tick() == [10, 2], "the damaged one, whose error is said again"
+
+
 def test_the_mirror_sensor_heals_and_then_has_nothing_to_say(
     committed: ProjectFolder, instance: dg.DagsterInstance
 ) -> None:
