@@ -25,7 +25,7 @@ OUTPUTS = {
     "dead_letters": EMIT,
     checks.DEAD_LETTER_BUDGET: EMIT,
 }
-SHOWN: Mapping[Role, str] = {"records": "Accepted records", "dead_letters": "What was refused, and why"}
+SHOWN: Mapping[Role, str] = {"records": "Accepted records", "dead_letters": "Dead letters"}
 
 
 def interface_spec(project: Project, entry: InterfaceFile, pair: AssetPair, role: Role) -> dg.AssetSpec:

@@ -13,7 +13,7 @@ from rootsys_dagster.defs.pairs import AssetPair, Role, pair_of
 from rootsys_dagster.pipeline.merge import merge_fabric
 
 GROUP = "fabrics"
-SHOWN = {"records": "Merged records", "duplicates": "Records whose key was there before"}
+SHOWN = {"records": "Merged records", "duplicates": "Duplicates"}
 
 
 def fabric_assets(

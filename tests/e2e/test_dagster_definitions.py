@@ -49,6 +49,7 @@ def test_an_interface_is_a_pair_downstream_of_the_folder_it_reads(project: Proje
         assert (node.owners, node.tags["domain"], node.kinds) == (("team:quality",), "quality", {"text"})
         (reference,) = node.metadata["dagster/code_references"].code_references
         assert reference.file_path == str(project.root / "interfaces" / "mes.json")
+    assert found.get(key("mes_dead_letters")).description == "Dead letters of mes@v1."
     assert not found.get(key("folder/data/in")).is_executable
     assert {check.name for check in found.asset_check_keys} == {"conservation", "contract", "dead_letter_budget"}
 
