@@ -63,9 +63,6 @@ class DataError(RootsysError):
         super().__init__(message, code=code)
         self.pointer = pointer
 
-    def __reduce__(self) -> tuple[type["DataError"], tuple[str, str | None, str]]:
-        return type(self), (self.code, self.pointer, self.message)
-
 
 @dataclass(frozen=True, slots=True)
 class Problem:

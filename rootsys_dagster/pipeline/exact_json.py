@@ -11,6 +11,8 @@ from typing import Any, NoReturn, cast
 import msgspec
 import orjson
 
+from rootsys_dagster.core.errors import DataError
+
 MAX_DEPTH = 512
 """Arrays and objects inside each other. The reference stops at 128, the interpreter's own stack at about 1,000."""
 # Possessive, and a string without an end swallows the rest: a hostile line is looked at once, not once per quote.
@@ -21,8 +23,11 @@ LARGE_BYTES = 1 << 18
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 
 
-class NotJsonError(ValueError):
+class NotJsonError(DataError):
     """The bytes are not one JSON document that this product keeps; the text says why, without quoting the payload."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("PAYLOAD_DECODE_FAILED", "/payload", message)
 
 
 class Number(str):

@@ -63,7 +63,7 @@ class Validator:
         try:
             document = parse(unit)
         except NotJsonError as error:
-            return _rejected(Message("PAYLOAD_DECODE_FAILED", "/payload", str(error)), _raw_kind(unit))
+            return _rejected(Message("PAYLOAD_DECODE_FAILED", error.pointer, error.message), _raw_kind(unit))
         return self._json(document)
 
     def _json(self, document: Any) -> Verdict:
