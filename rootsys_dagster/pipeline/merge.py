@@ -7,14 +7,13 @@ told apart by their ``.keys`` sidecars and moved as blocks of lines, byte for by
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from rootsys_dagster.core.errors import LogDamagedError
-from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import FabricFile, Project
 from rootsys_dagster.core.record import KEY_BYTES
 from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
@@ -23,7 +22,7 @@ from rootsys_dagster.log.manifest import Counts, Manifest, SegmentFile
 from rootsys_dagster.pipeline.merge_copy import BLOCK_BYTES, ahead, damaged, line_blocks, split_block, verified_blocks
 from rootsys_dagster.pipeline.merge_files import MergeStats, merge_files
 from rootsys_dagster.pipeline.merge_index import CHUNK_KEYS, Mask, SeenKeys
-from rootsys_dagster.pipeline.run import Progress
+from rootsys_dagster.pipeline.run import Progress, RunReport
 
 __all__ = ["MergeReport", "MergeStats", "merge_fabric", "merge_files", "unmerged"]
 
@@ -35,15 +34,8 @@ Keys = npt.NDArray[np.uint64]
 
 
 @dataclass(slots=True)
-class MergeReport:
-    """What one run did; no manifests when the inputs had nothing new."""
-
-    run_id: str
-    start: Position | None
-    end: Position | None
-    manifests: list[Manifest] = field(default_factory=list[Manifest])
-    counts: Counts = field(default_factory=Counts)
-    elapsed_s: float = 0.0
+class MergeReport(RunReport):
+    """What one run did, in the words of a merge; no manifests when the inputs had nothing new."""
 
     @property
     def total(self) -> int:
