@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from rootsys_dagster.core.errors import InvalidFileError, RootsysError
+from rootsys_dagster.secrets import redact
 
 
 def coloured() -> bool:
@@ -19,7 +20,7 @@ def coloured() -> bool:
 
 def report(error: RootsysError, about: str | None = None) -> None:
     """Print *error* with its code on standard error; the problems of a file bring their own codes."""
-    text = str(error)
+    text = redact(str(error))
     if about is not None and not text.startswith(f"{about}:"):
         text = f"{about}: {text}"
     if not isinstance(error, InvalidFileError):

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rootsys_dagster.core import pointer as json_pointer
 from rootsys_dagster.core.errors import Problem
+from rootsys_dagster.core.secret_ref import has_secret_ref
 
 # Blank text, zero and bad pointers are allowed by these types and reported by check(), each with a code of its own;
 # only the JSON Schema, which knows no codes, refuses them as such.
@@ -32,6 +33,8 @@ class Findings:
     def __init__(self, unreadable: Iterable[str] = ()) -> None:
         self.unreadable = frozenset(unreadable)
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        """What works and should not be left so."""
 
     def readable(self, pointer: str) -> bool:
         """Whether the value at *pointer* is the one from the file."""
@@ -43,6 +46,12 @@ class Findings:
             return
         if not self.unreadable or all(map(self.readable, (pointer, *given))):
             self.problems.append(Problem(code, pointer, message))
+
+    def literal_secret(self, pointer: str, text: str | None) -> None:
+        """Warn of a secret that stands in the file itself, instead of a reference to it."""
+        if text is not None and text.strip() and not has_secret_ref(text):
+            message = 'holds a secret in clear; put it into the environment and write "env://NAME" here'
+            self.warnings.append(Problem("SECRET_LITERAL", pointer, message))
 
     def blank(self, code: str, pointer: str, text: str | None) -> None:
         """Report text that is there and holds nothing but spaces."""

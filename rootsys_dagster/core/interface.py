@@ -10,6 +10,8 @@ from pydantic import ConfigDict, Field
 from rootsys_dagster.core.config import Config, Findings, PayloadFormat, Pointers, Text
 from rootsys_dagster.core.document import parse_document, read_file
 from rootsys_dagster.core.driver_config import DriverConfig
+from rootsys_dagster.core.errors import Problem
+from rootsys_dagster.core.incremental import Incremental, Watermark
 from rootsys_dagster.core.policy import CommitEvery, DeadLetterPolicy, Limits, OnFail
 
 RecordIdPolicy = Literal["strict", "hash_fallback"]
@@ -73,6 +75,10 @@ class Interface(Described):
     limits: Limits = Limits()
     commit_every: CommitEvery = CommitEvery()
     dead_letters: DeadLetterPolicy | None = None
+    incremental: Incremental | None = Field(
+        default=None, description="How a run goes on behind what is committed, where the source can be asked for it."
+    )
+    watermarks: tuple[Watermark, ...] = Field(default=(), description="Values that a query asks for when a run begins.")
 
     def check(self, at: str, found: Findings) -> None:
         super().check(at, found)
@@ -89,6 +95,25 @@ class Interface(Described):
         self.commit_every.check(f"{at}/commit_every", found)
         if self.dead_letters is not None:
             self.dead_letters.check(f"{at}/dead_letters", found)
+        self.check_places(at, found)
+
+    def check_places(self, at: str, found: Findings) -> None:
+        """What keeps the place of the next run, and only where the driver can use it."""
+        kind = f"{at}/driver/kind"
+        if self.incremental is not None:
+            self.incremental.check(f"{at}/incremental", found)
+            if self.driver.kind not in ("rest", "db"):
+                message = f"kind {self.driver.kind} keeps its place by itself; remove it"
+                found.add("INCREMENTAL_UNEXPECTED", f"{at}/incremental", message, [kind])
+        names: dict[str, int] = {}
+        for index, watermark in enumerate(self.watermarks):
+            watermark.check(f"{at}/watermarks/{index}", found)
+            if names.setdefault(watermark.name, index) < index:
+                message = f"is also the name of watermark {names[watermark.name]}; give it another"
+                found.add("DUPLICATE_ENTRY", f"{at}/watermarks/{index}/name", message)
+        if self.watermarks and self.driver.kind != "db":
+            message = f"kind {self.driver.kind} has no query to put them into; remove them"
+            found.add("WATERMARKS_UNEXPECTED", f"{at}/watermarks", message, [kind])
 
 
 def check_pointers(pointers: Sequence[str], at: str, found: Findings) -> None:
@@ -108,6 +133,13 @@ def parse_interface(text: bytes, path: str) -> Interface:
         InvalidFileError: with every problem of the file.
     """
     return parse_document(Interface, text, path)
+
+
+def warnings_of(interface: Interface) -> list[Problem]:
+    """What works in an interface and should not be left so: secrets in clear."""
+    found = Findings()
+    interface.check("", found)
+    return found.warnings
 
 
 def load_interface(path: Path) -> Interface:

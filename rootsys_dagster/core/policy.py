@@ -118,3 +118,16 @@ class CircuitBreaker(Config):
         threshold, timeout = self.failure_threshold, self.open_timeout_ms
         found.below_one(f"{area}_CIRCUIT_BREAKER_FAILURE_THRESHOLD_INVALID", f"{at}/failure_threshold", threshold)
         found.below_one(f"{area}_CIRCUIT_BREAKER_OPEN_TIMEOUT_INVALID", f"{at}/open_timeout_ms", timeout)
+
+
+class RateLimit(Config):
+    """How fast one host is asked, by all processes together."""
+
+    requests_per_s: float = Field(json_schema_extra={"exclusiveMinimum": 0})
+    burst: Positive = Field(default=1, description="So many may follow each other without a pause.")
+
+    def check(self, at: str, found: Findings) -> None:
+        if self.requests_per_s <= 0:
+            message = f"must be above 0, not {self.requests_per_s:g}"
+            found.add("RATE_LIMIT_REQUESTS_PER_S_INVALID", f"{at}/requests_per_s", message)
+        found.below_one("RATE_LIMIT_BURST_INVALID", f"{at}/burst", self.burst)

@@ -18,7 +18,16 @@ from rootsys_dagster.core.project_file import (
     read_interface_file,
 )
 
-__all__ = ["FabricFile", "InterfaceFile", "Project", "ProjectFile", "asset_name", "load_project", "read_interface_file"]
+__all__ = [
+    "FabricFile",
+    "InterfaceFile",
+    "Project",
+    "ProjectFile",
+    "asset_name",
+    "load_project",
+    "read_interface_file",
+    "secrets_root",
+]
 
 INTERFACES: Final = "interfaces"
 CONTRACTS: Final = "contracts"
@@ -32,11 +41,13 @@ class Project:
     Args:
         contract_problems: of the contract registry; each interface then has a problem that points there.
         data_roots: the folders that paths in files may lead into.
+        secrets_root: the folder of ``file://`` references.
     """
 
     root: Path
     state_root: Path
     data_roots: tuple[Path, ...]
+    secrets_root: Path
     contracts_path: Path
     contract_problems: tuple[Problem, ...] = ()
     interfaces: tuple[InterfaceFile, ...] = ()
@@ -110,11 +121,18 @@ def load_project(
         root=root,
         state_root=(state_root or root / (os.environ.get("ROOTSYS_STATE_ROOT") or ".rootsys")).resolve(),
         data_roots=tuple((root / data_root).resolve() for data_root in roots if data_root) or (root,),
+        secrets_root=secrets_root(root),
         contracts_path=contracts_path,
         contract_problems=contract_problems,
         interfaces=interfaces,
         fabrics=fabrics,
     )
+
+
+def secrets_root(root: Path) -> Path:
+    """ROOTSYS_SECRETS_ROOT, else systemd's CREDENTIALS_DIRECTORY, else secrets/ in the project."""
+    named = os.environ.get("ROOTSYS_SECRETS_ROOT") or os.environ.get("CREDENTIALS_DIRECTORY") or "secrets"
+    return (root / named).resolve()
 
 
 def read_registry(path: Path, root: Path) -> tuple[ContractRegistry | Problem, tuple[Problem, ...]]:

@@ -1,17 +1,21 @@
 """An interface or fabric file of a project as it was found: loaded, or broken with its problems, but never raised."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Final, Literal, cast
 
 from pydantic_core import from_json
 
 from rootsys_dagster.core.document import read_file
-from rootsys_dagster.core.errors import InvalidFileError, Problem
+from rootsys_dagster.core.driver_config import FILE_KINDS
+from rootsys_dagster.core.errors import ConfigError, InvalidFileError, Problem
 from rootsys_dagster.core.fabric import Fabric, parse_fabric
-from rootsys_dagster.core.interface import Interface, parse_interface
+from rootsys_dagster.core.interface import Interface, parse_interface, warnings_of
+
+PROFILE_VARIABLE: Final = "ROOTSYS_LINT_PROFILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +25,14 @@ class ProjectFile:
     Args:
         sha256: of the bytes of the file, lower-case hex; empty when it could not be read.
         problems: of the file itself, then those it has with other files; empty means it may be used.
+        warnings: what works and should not be left so.
         declared_name: what a broken file calls itself, as far as that can be read.
     """
 
     path: Path
     sha256: str = ""
     problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     declared_name: str = ""
 
     @property
@@ -114,10 +120,28 @@ def read_interface_file(path: Path, root: Path | None = None) -> InterfaceFile:
     text = b""
     try:
         text = read_inside(path, root)
-        return InterfaceFile(path=path, sha256=digest(text), interface=parse_interface(text, str(path)))
+        interface = parse_interface(text, str(path))
+        # Files have no secrets, and there may be thousands of them.
+        warnings = tuple(warnings_of(interface)) if interface.driver.kind not in FILE_KINDS else ()
+        if warnings and lint_profile() == "strict":
+            raise InvalidFileError(str(path), warnings)
+        return InterfaceFile(path=path, sha256=digest(text), interface=interface, warnings=warnings)
     except InvalidFileError as error:
         name = declared_name(text)
         return InterfaceFile(path=path, sha256=digest(text), problems=error.problems, declared_name=name)
+
+
+def lint_profile() -> Literal["legacy", "strict"]:
+    """``ROOTSYS_LINT_PROFILE``: whether what should not be left so is a warning (the default) or an error.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    profile = os.environ.get(PROFILE_VARIABLE) or "legacy"
+    if profile not in ("legacy", "strict"):
+        message = f'{PROFILE_VARIABLE} must be "legacy" or "strict", not {profile!r}'
+        raise ConfigError(message, code="PROFILE.UNKNOWN")
+    return profile
 
 
 def read_fabric_file(path: Path, root: Path | None = None) -> FabricFile:

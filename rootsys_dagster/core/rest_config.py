@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from rootsys_dagster.core.config import Config, Findings, PayloadFormat, Pointer, Positive, Text
-from rootsys_dagster.core.policy import CircuitBreaker, Retry
+from rootsys_dagster.core.policy import CircuitBreaker, RateLimit, Retry
 
 
 class ApiKey(Config):
@@ -122,6 +122,7 @@ class RestConfig(Config):
     pagination: RestPagination | None = None
     retry: Retry | None = None
     circuit_breaker: CircuitBreaker | None = None
+    rate_limit: RateLimit | None = Field(default=None, description="Shared by everything that asks this host.")
 
     def check(self, at: str, found: Findings) -> None:
         found.blank("REST_URL_EMPTY", f"{at}/url", self.url)
@@ -132,6 +133,8 @@ class RestConfig(Config):
             self.retry.check_as("REST", f"{at}/retry", found)
         if self.circuit_breaker is not None:
             self.circuit_breaker.check_as("REST", f"{at}/circuit_breaker", found)
+        if self.rate_limit is not None:
+            self.rate_limit.check(f"{at}/rate_limit", found)
         if self.auth is not None:
             self.auth.check(f"{at}/auth", found)
             self.check_headers(self.auth, at, found)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from rootsys_dagster.core.errors import InvalidFileError, Problem, RootsysError, TransientError
+from rootsys_dagster.secrets import redact
 
 MAX_RETRIES = 3
 DEFAULT_RETRY_AFTER_S = 5.0
@@ -34,7 +35,7 @@ def failure(error: RootsysError) -> dg.Failure:
     metadata: dict[str, dg.MetadataValue] = {"code": dg.MetadataValue.text(error.code)}
     if isinstance(error, InvalidFileError):
         metadata["problems"] = problem_table(error.problems)
-    return dg.Failure(f"{error} [{error.code}]", metadata=metadata, allow_retries=False)
+    return dg.Failure(f"{redact(str(error))} [{error.code}]", metadata=metadata, allow_retries=False)
 
 
 def problem_table(problems: Sequence[Problem]) -> dg.TableMetadataValue:

@@ -28,6 +28,14 @@ def rest(**members: Any) -> Document:
     return driver("rest", rest={"url": "http://127.0.0.1/", **members})
 
 
+def incremental(**members: Any) -> Document:
+    return db() | {"incremental": {"field": "updated_at", **members}}
+
+
+def watermark(**members: Any) -> Document:
+    return db() | {"watermarks": [{"name": "since", "resolver_sql": "SELECT 1", **members}]}
+
+
 def api_key(**members: Any) -> Document:
     return {"kind": "api_key", "api_key": {"in": "header", "name": "X-Key", "value": "k", **members}}
 
@@ -180,7 +188,33 @@ OUR_CODES: list[tuple[str, str, Document]] = [
     ("OWNER_INVALID", "/owners/1", interface(owners=["team:quality", "quality"])),
     ("TAG_NAME_INVALID", "/tags", interface(tags={"domain of it": "quality"})),
     ("TAG_VALUE_INVALID", "/tags", interface(tags={"domain": "all of it"})),
+    ("RATE_LIMIT_REQUESTS_PER_S_INVALID", "/driver/rest/rate_limit/requests_per_s",
+     rest(rate_limit={"requests_per_s": 0.0})),
+    ("RATE_LIMIT_BURST_INVALID", "/driver/rest/rate_limit/burst", rest(rate_limit={"requests_per_s": 1.5, "burst": 0})),
+    ("INCREMENTAL_FIELD_EMPTY", "/incremental/field", incremental(field=" ")),
+    ("INCREMENTAL_TIE_BREAKER_EMPTY", "/incremental/tie_breaker/0", incremental(tie_breaker=[""])),
+    ("INCREMENTAL_LATENESS_INVALID", "/incremental/lateness_s", incremental(lateness_s=-1)),
+    ("INCREMENTAL_STEP_INVALID", "/incremental/step", incremental(step="1h")),
+    ("INCREMENTAL_STEP_REQUIRED", "/incremental/step", incremental(mode="window", start="2026-01-01")),
+    ("INCREMENTAL_START_REQUIRED", "/incremental/start", incremental(mode="window", step="P1D")),
+    ("INCREMENTAL_START_INVALID", "/incremental/start", incremental(mode="window", step="P1D", start="monday")),
+    ("INCREMENTAL_UNEXPECTED", "/incremental", interface(incremental={"field": "at"})),
+    ("WATERMARK_NAME_INVALID", "/watermarks/0/name", watermark(name="1st")),
+    ("WATERMARK_CONNECTION_EMPTY", "/watermarks/0/connection", watermark(connection="")),
+    ("WATERMARK_RESOLVER_SQL_EMPTY", "/watermarks/0/resolver_sql", watermark(resolver_sql=" ")),
+    ("WATERMARKS_UNEXPECTED", "/watermarks", interface(watermarks=[{"name": "a", "resolver_sql": "SELECT 1"}])),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pointer", "document"),
+    [
+        ("/incremental/tie_breaker/1", incremental(tie_breaker=["id", "id"])),
+        ("/watermarks/1/name", db() | {"watermarks": [{"name": "a", "resolver_sql": "SELECT 1"}] * 2}),
+    ],
+)
+def test_a_repeat_is_reported_where_it_stands(pointer: str, document: Document) -> None:
+    assert problems_of(document) == [("DUPLICATE_ENTRY", pointer)]
 
 
 def problems_of(document: Document) -> list[tuple[str, str]]:
@@ -212,7 +246,16 @@ def test_the_reference_has_76_interface_codes_and_all_of_them_exist_here() -> No
 
 def test_no_code_stands_in_the_source_that_is_not_listed_here() -> None:
     listed = {code for code, _, _ in (*REFERENCE_CODES, *OUR_CODES)}
-    modules = ["config", "policy", "rest_config", "db_config", "stream_config", "driver_config", "interface"]
+    modules = [
+        "config",
+        "policy",
+        "rest_config",
+        "db_config",
+        "stream_config",
+        "driver_config",
+        "interface",
+        "incremental",
+    ]
     folder = Path(rootsys_dagster.core.__path__[0])
     written = {code for module in modules for code in codes_in(folder / f"{module}.py")}
     assert written == listed
