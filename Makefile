@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Servers that nobody here wrote, for tests: each in a place of its own, so that none of them decides what we import.
+SERVERS := .servers/.python
 PORT ?= 3000
 
 export DAGSTER_HOME := $(CURDIR)
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test check lint types crash bench clean
+.PHONY: help setup servers demo ui test check lint types crash bench clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +29,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib rootsys_dagster >/dev/null || true
 	@touch $(STAMP)
 
+.servers/.python: tests/servers/requirements.lock
+	@$(PYTHON) -m venv .servers/python
+	.servers/python/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 demo: setup ## Materialize the example interfaces and their fabric through Dagster, then show the outcome
 	@$(BIN)/python -W ignore -m dagster job execute -m rootsys_dagster.definitions -j all
 	@echo
@@ -39,6 +46,9 @@ demo: setup ## Materialize the example interfaces and their fabric through Dagst
 
 ui: setup ## Open Dagster's UI on 127.0.0.1:3000 (other port: make ui PORT=3001)
 	$(BIN)/dagster dev --host 127.0.0.1 --port $(PORT) --workspace workspace.yaml
+
+servers: $(SERVERS) ## Fetch the servers that some tests want into .servers
+	@true
 
 test: setup lint types ## Run every test in its short form, linters and type checks included
 	$(BIN)/python -m pytest -m "not long"
@@ -61,4 +71,4 @@ bench: setup ## Measure against the figures in docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
 clean: ## Remove what was built and what the demo wrote
-	rm -rf $(VENV) .rootsys .dagster build *.egg-info
+	rm -rf $(VENV) .servers .rootsys .dagster build *.egg-info

@@ -10,6 +10,7 @@ from rootsys_dagster.cli.output import emit, plural, warn
 from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.streams import Entry, find_entry
+from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import InvalidFileError, Problem, RootsysError
 from rootsys_dagster.core.project import InterfaceFile, Project, load_project, read_interface_file
 from rootsys_dagster.core.project_file import read_fabric_file
@@ -34,12 +35,18 @@ class Checked:
 
 @click.command()
 @click.argument("targets", metavar="[NAME|PATH]...", nargs=-1)
+@click.option("--online", is_flag=True, help="Ask servers too: sign in, and see whether the source answers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per problem.")
 @click.option("--project", type=PATH, help="Project folder.")
 @click.option("--contract-registry", type=PATH, help="contracts/allowlist.json by default.")
 @click.pass_context
 def check(
-    ctx: click.Context, targets: tuple[str, ...], as_json: bool, project: Path | None, contract_registry: Path | None
+    ctx: click.Context,
+    targets: tuple[str, ...],
+    online: bool,
+    as_json: bool,
+    project: Path | None,
+    contract_registry: Path | None,
 ) -> None:
     """Report every problem of every interface and fabric file, and of the inputs that they name.
 
@@ -55,7 +62,7 @@ def check(
         if not names:
             checked.add(loaded.contracts_path, loaded.contract_problems)
         for entry in named(loaded, names):
-            check_entry(entry, loaded, checked)
+            check_entry(entry, loaded, checked, online=online)
     print_findings(checked, as_json)
     ctx.exit(2 if checked.problems else 0)
 
@@ -75,15 +82,20 @@ def named(project: Project, names: list[str]) -> list[Entry]:
 def check_file(path: Path, checked: Checked) -> None:
     """A file on its own: no contract registry, no neighbours."""
     read = read_fabric_file if path.name.endswith(".fabric.json") else read_interface_file
-    checked.add(path, read(path).problems)
+    file = read(path)
+    checked.warnings += [(str(path), warning) for warning in file.warnings]
+    checked.add(path, file.problems)
 
 
-def check_entry(entry: Entry, project: Project, checked: Checked) -> None:
-    """A file of a project, and whether its source can be read now."""
+def check_entry(entry: Entry, project: Project, checked: Checked, *, online: bool) -> None:
+    """A file of a project, and whether its source can be read now; servers are asked only *online*."""
     problems = list(entry.problems)
+    checked.warnings += [(str(entry.path), warning) for warning in entry.warnings]
     if isinstance(entry, InterfaceFile) and entry.interface is not None and entry.interface.enabled:
         try:
-            open_driver(entry.interface, RunOptions(), project.root, project.data_roots).check()
+            driver = open_driver(entry.interface, RunOptions(), project)
+            if online or entry.interface.driver.kind in FILE_KINDS:
+                driver.check()
         except InvalidFileError as error:
             problems += error.problems
         except RootsysError as error:

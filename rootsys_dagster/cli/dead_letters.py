@@ -9,7 +9,7 @@ import msgspec
 
 from rootsys_dagster.cli.output import emit, table, write_lines
 from rootsys_dagster.cli.path import PATH
-from rootsys_dagster.cli.streams import find_log
+from rootsys_dagster.cli.streams import find_log, place
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.pipeline.export import commit_lines, export_lines
 
@@ -103,11 +103,3 @@ def cells(row: dict[str, Any]) -> list[str]:
     """One row of the table."""
     reasons = ", ".join(row["reason_codes"])
     return [str(row["commit"]), row["locator"] or "", place(row["position"]), reasons, row["message"]]
-
-
-def place(position: Any) -> str:
-    """``line 12, byte 3400``: where to look in the source."""
-    if not isinstance(position, dict):
-        return ""
-    wanted = [(name, value) for name, value in position.items() if name not in ("length", "sha256")]
-    return ", ".join(f"{name} {value}" for name, value in wanted)

@@ -94,19 +94,23 @@ def ingest_interface(
     """
     interface = entry.require()
     files = exports(chosen, is_merge=False)
-    driver = open_driver(interface, chosen, project.root, project.data_roots)
+    driver = open_driver(interface, chosen, project)
     spare([files.records, files.dead_letters], files_read(entry, driver, chosen))
     log = CommitLog(project.state_root, StreamId(interface.name, interface.version))
+
+    def wanted() -> bool:
+        return stop.requested
+
     line = Line(interface, entry.sha256, log, driver, chosen.source or interface.name)
     with log.writer(new_run_id()) as writer, told(interface.name, writer, chosen, events) as progress:
         if chosen.replay_dlq is not None:
             batches = read_dead_letters(chosen.replay_dlq, chosen.replay_dlq_source, chosen.replay_dlq_table)
-            report = ingest(line, writer, stop.until_requested(batches), mode="replay", progress=progress)
+            report = ingest(line, writer, stop.until_requested(batches), mode="replay", progress=progress, stop=wanted)
         else:
             batches = driver.read(writer.position)
-            report = ingest(line, writer, stop.until_requested(batches), progress=progress)
+            report = ingest(line, writer, stop.until_requested(batches), progress=progress, stop=wanted)
     outcome = Outcome(interface.name, line.source, log, report)
-    outcome.stopped = "stop requested" if stop.requested else report.stopped
+    outcome.stopped = report.stopped
     if not outcome.stopped and not chosen.replay_dlq:
         outcome.waiting = unread_bytes(driver, report.end) or 0
     outcome.followers = publish(entry, project)

@@ -17,6 +17,7 @@ from rootsys_dagster.core.spelling import did_you_mean, shown
 COMMANDS = {
     "run": "Fetch, normalise and commit what sources have now; merge fabrics.",
     "check": "Report every problem of every interface and fabric file.",
+    "preview": "Show what a run would ask its source, and what would become of the first units.",
     "show": "Where each interface and fabric stands.",
     "records": "Print committed records as JSON lines.",
     "dead-letters": "Print committed dead letters, or list why they were rejected.",

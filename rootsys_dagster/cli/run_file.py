@@ -14,7 +14,7 @@ from rootsys_dagster.cli.stop import Stop
 from rootsys_dagster.cli.summary import summarise
 from rootsys_dagster.core.contract import load_registry
 from rootsys_dagster.core.errors import ConfigError
-from rootsys_dagster.core.project import InterfaceFile, Project, read_interface_file
+from rootsys_dagster.core.project import InterfaceFile, Project, read_interface_file, secrets_root
 from rootsys_dagster.core.registry import SINKS
 from rootsys_dagster.pipeline.replay import read_dead_letters
 from rootsys_dagster.pipeline.stateless import (
@@ -42,7 +42,7 @@ def run_file(chosen: RunOptions, stop: Stop) -> int:
         if index and not pause(chosen, stop):
             break
         if chosen.state_root is None:
-            run_into_files(entry, chosen, stop, totals, append=index > 0)
+            run_into_files(entry, chosen, contracts_path, stop, totals, append=index > 0)
         else:
             code = max(code, run_into_log(entry, chosen, contracts_path, stop, totals))
         if stop.requested:
@@ -76,13 +76,7 @@ def pause(chosen: RunOptions, stop: Stop) -> bool:
 def run_into_log(entry: InterfaceFile, chosen: RunOptions, contracts_path: Path, stop: Stop, totals: Totals) -> int:
     """One run that goes on from the last commit; 1 when a file behind it could not be brought up to it."""
     assert chosen.state_root is not None
-    project = Project(
-        root=Path.cwd(),
-        state_root=chosen.state_root.resolve(),
-        data_roots=ANYWHERE,
-        contracts_path=contracts_path.resolve(),
-        interfaces=(entry,),
-    )
+    project = project_around(entry, chosen.state_root, contracts_path)
     outcome = ingest_interface(entry, project, chosen, stop, events=True)
     totals.add(outcome.source, outcome.report.counts, **outcome.members())
     if not chosen.json_only:
@@ -91,10 +85,25 @@ def run_into_log(entry: InterfaceFile, chosen: RunOptions, contracts_path: Path,
     return 1 if outcome.failed else 0
 
 
-def run_into_files(entry: InterfaceFile, chosen: RunOptions, stop: Stop, totals: Totals, *, append: bool) -> None:
+def project_around(entry: InterfaceFile, state_root: Path, contracts_path: Path) -> Project:
+    """What stands for a project when there is only one interface file."""
+    return Project(
+        root=Path.cwd(),
+        state_root=state_root.resolve(),
+        data_roots=ANYWHERE,
+        secrets_root=secrets_root(Path.cwd()),
+        contracts_path=contracts_path.resolve(),
+        interfaces=(entry,),
+    )
+
+
+def run_into_files(
+    entry: InterfaceFile, chosen: RunOptions, contracts_path: Path, stop: Stop, totals: Totals, *, append: bool
+) -> None:
     """One run of the reference: everything, into files that are replaced, or added to by later runs."""
     interface = entry.require()
-    driver = open_driver(interface, chosen, Path.cwd(), ANYWHERE, to_the_end=True)
+    project = project_around(entry, Path(), contracts_path)
+    driver = open_driver(interface, chosen, project, stateless=True)
     records, dead_letters = outputs(chosen, append, files_read(entry, driver, chosen))
     if chosen.replay_dlq is not None:
         batches = read_dead_letters(chosen.replay_dlq, chosen.replay_dlq_source, chosen.replay_dlq_table)

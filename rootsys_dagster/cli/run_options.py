@@ -1,6 +1,6 @@
 """What ``rootsys run`` was asked for, and the driver that follows from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +10,10 @@ from rootsys_dagster.cli.output import warn
 from rootsys_dagster.core.driver_config import FILE_KINDS, DriverConfig
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.interface import Interface
-from rootsys_dagster.core.ports import Driver, DriverContext
+from rootsys_dagster.core.ports import Driver
+from rootsys_dagster.core.project import Project
 from rootsys_dagster.core.registry import DRIVERS
+from rootsys_dagster.pipeline.run import driver_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +51,31 @@ class RunOptions:
 
 
 def open_driver(
-    interface: Interface, chosen: RunOptions, root: Path, data_roots: tuple[Path, ...], *, to_the_end: bool = False
+    interface: Interface, chosen: RunOptions, project: Project, *, stateless: bool = False
 ) -> Driver[DriverConfig]:
     """The driver of *interface*, or the file driver and the input that were asked for instead.
 
     Args:
-        to_the_end: take a last line without its line end too, unless the interface file says otherwise: no later run
-            will come for it.
+        stateless: nothing is kept between runs. A last line without its line end is taken too, unless the interface
+            file says otherwise: no later run will come for it.
     Raises:
         ConfigError: the interface is switched off, or no driver of its kind is part of this version.
     """
     if not interface.enabled:
         message = f'{interface.name} is switched off; set "enabled" to true to run it'
         raise ConfigError(message, code="INTERFACE.DISABLED")
-    config, limit = interface.driver, interface.limits.max_record_bytes
+    config, context = interface.driver, driver_context(interface, project)
     if chosen.format != "auto":
         config = config.model_copy(update={"kind": chosen.format})
     if chosen.input is not None:
         if config.kind in FILE_KINDS:
             config = config.model_copy(update={"input": chosen.input})
             # A path typed here is the user's own choice and starts where the user is.
-            root, data_roots = Path.cwd(), (Path("/"),)
+            context = replace(context, root=Path.cwd(), data_roots=(Path("/"),))
         else:
             warn(f"--input is not used: {interface.name} is read by its {config.kind} driver", "RUN.INPUT_UNUSED")
-    if to_the_end and config.kind in FILE_KINDS and "eof" not in config.model_fields_set:
-        config = config.model_copy(update={"eof": "accept"})
-    return DRIVERS.get(config.kind)(config, DriverContext(root, data_roots, limit))
+    if stateless:
+        context = replace(context, state_root=None)
+        if config.kind in FILE_KINDS and "eof" not in config.model_fields_set:
+            config = config.model_copy(update={"eof": "accept"})
+    return DRIVERS.get(config.kind)(config, context)

@@ -63,7 +63,7 @@ def state_of(file: Entry, project: Project) -> dict[str, Any]:
         state["enabled"] = file.interface.enabled
         state["input"] = file.interface.driver.input
         try:
-            driver = open_driver(file.interface, RunOptions(), project.root, project.data_roots)
+            driver = open_driver(file.interface, RunOptions(), project)
             state["unread_bytes"] = unread_bytes(driver, state.get("position"))
         except RootsysError as error:
             state["lag_unknown"] = str(error)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.position import Position
@@ -82,3 +83,11 @@ def without_hashes(value: object) -> object:
     if isinstance(value, dict):
         return {key: without_hashes(item) for key, item in value.items() if not str(key).endswith("sha256")}
     return value
+
+
+def place(position: Any) -> str:
+    """``line 12, byte 3400``: where to look in the source."""
+    if not isinstance(position, dict):
+        return ""
+    wanted = [(name, value) for name, value in position.items() if name not in ("length", "sha256")]
+    return ", ".join(f"{name} {value}" for name, value in wanted)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
+from rootsys_dagster.core.incremental import Incremental, Watermark, Window
 from rootsys_dagster.core.position import Position
 
 PayloadKind = Literal["json", "text", "binary"]
@@ -55,6 +56,11 @@ class Batch:
         position: covers this batch and all before it, nothing after.
         raw_bytes: what the batch took at its source, line endings included.
         oversized: set when the batch is one unit of which ``units[0]`` is only the beginning.
+        resumable: whether a read can go on behind this batch. A commit ends with such a batch only; what comes before
+            it is committed together with it or not at all.
+        replaces: the first batch of a read that brings everything anew: what was committed before it is history.
+        asked: what the source was asked for this batch and those after it, without secrets; kept in the manifest. None
+            when nothing has changed since the batch before.
     """
 
     units: list[bytes]
@@ -63,6 +69,9 @@ class Batch:
     position: Position
     raw_bytes: int
     oversized: Oversized | None = None
+    resumable: bool = True
+    replaces: bool = False
+    asked: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,16 @@ class DriverContext:
     data_roots: tuple[Path, ...]
     """Inputs must lie below one of these; empty means that any path is allowed (a path typed on a command line)."""
     max_record_bytes: int
+    name: str = ""
+    """Of the interface, with its version below: what is kept between runs goes by both."""
+    version: str = ""
+    state_root: Path | None = None
+    """Where circuit breakers and rate limits are shared; None when a run keeps nothing."""
+    secrets_root: Path = Path("secrets")
+    incremental: Incremental | None = None
+    watermarks: tuple[Watermark, ...] = ()
+    window: Window | None = None
+    """The interval to read, for an interface that reads by windows; None: every interval that is due."""
 
 
 class Driver(ABC, Generic[C]):
@@ -108,6 +127,20 @@ class Driver(ABC, Generic[C]):
     def head(self, resume: Position | None) -> str | None:
         """A cheap text that changes when the source has something after *resume*; None when there is nothing new."""
         raise NotImplementedError
+
+    def plan(self, resume: Position | None) -> dict[str, Any]:
+        """What a read from *resume* would ask the source, in its own words and without secrets. For people."""
+        root = self.context.root
+        return {"files": [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in self.files()]}
+
+    @property
+    def remembers_units(self) -> bool:
+        """Whether a commit keeps a fingerprint of each unit, because a later read may bring units again."""
+        return False
+
+    def rereads(self, resume: Position, end: Position) -> bool:
+        """Whether a read from *resume* may bring units again that a commit which ended at *end* has."""
+        return False
 
 
 class DeadLetterSink(ABC):

@@ -54,6 +54,9 @@ record_key = xxh3_128_digest
 from :func:`key_seed`. An alias, because a Python frame per record would cost more than the hash.
 """
 
+unit_fingerprint = xxh3_128_digest
+"""``unit_fingerprint(unit)``: 16 bytes by which a unit that is read again is known, key and content at once."""
+
 
 def member(name: str, value: Any) -> bytes:
     """``"name":value`` as compact JSON, for envelopes that are joined from bytes."""

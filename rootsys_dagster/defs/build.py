@@ -6,7 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
 from rootsys_dagster.defs.assets import SpecOf, interface_assets, interface_spec, why_not_executable
@@ -16,7 +15,7 @@ from rootsys_dagster.defs.jobs import jobs
 from rootsys_dagster.defs.ops import FETCH_OPS
 from rootsys_dagster.defs.pairs import AssetPair, Role, fabric_pair, interface_pair
 from rootsys_dagster.defs.resources import Execute, current_project, resources
-from rootsys_dagster.defs.sensors import mirror_sensor, new_bytes_sensor
+from rootsys_dagster.defs.sensors import mirror_sensor, watch_of, watch_sensor
 from rootsys_dagster.defs.sources import source_spec
 from rootsys_dagster.pipeline.run import run_fetched
 
@@ -33,8 +32,8 @@ class _Found:
     """Not run from here, but their commits are."""
     broken: list[AssetPair] = field(default_factory=list)
     """Of files that cannot be used: their runs say why."""
-    watched: list[tuple[InterfaceFile | FabricFile, AssetPair]] = field(default_factory=list)
-    """Runnable, and the sensor can tell cheaply whether there is something new."""
+    watched: dict[str, list[tuple[InterfaceFile | FabricFile, AssetPair]]] = field(default_factory=dict)
+    """Runnable, and a sensor can tell cheaply whether there is something new: by the name of the sensor."""
     sources: set[dg.AssetKey] = field(default_factory=set)
     record_keys: dict[Path, dg.AssetKey] = field(default_factory=dict)
     """By file, for the fabrics downstream."""
@@ -74,11 +73,10 @@ def build_definitions(
             inputs = [found.record_keys[file.path] for file in project.inputs(entry)]
             pair = fabric_pair(entry.require())
             found.runnable.append(pair)
-            found.watched.append((entry, pair))
+            _watch(found, entry, pair)
             found.assets.append(fabric_assets(project, entry, pair, inputs))
     sensors = [mirror_sensor(project, found.runnable + found.shown)] if found.runnable or found.shown else []
-    if found.watched:
-        sensors.append(new_bytes_sensor(project, found.watched))
+    sensors += [watch_sensor(name, project, watched) for name, watched in found.watched.items()]
     return dg.Definitions(
         assets=found.assets,
         jobs=jobs(found.runnable + found.broken, job_per_interface),
@@ -103,11 +101,15 @@ def _add_interface(project: Project, entry: InterfaceFile, found: _Found, spec_o
     if reason is None:
         found.assets.append(interface_assets(FETCH_OPS[interface.driver.kind], pair, specs))
         found.runnable.append(pair)
-        if interface.driver.kind in FILE_KINDS:
-            found.watched.append((entry, pair))
+        _watch(found, entry, pair)
     else:
         found.assets += [_not_executable(spec, reason) for spec in specs.values()]
         found.shown.append(pair)
+
+
+def _watch(found: _Found, entry: InterfaceFile | FabricFile, pair: AssetPair) -> None:
+    if name := watch_of(entry):
+        found.watched.setdefault(name, []).append((entry, pair))
 
 
 def _not_executable(spec: dg.AssetSpec, reason: str) -> dg.AssetSpec:

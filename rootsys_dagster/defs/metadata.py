@@ -81,7 +81,7 @@ def describe(log: CommitLog, role: Role, commits: Sequence[Manifest]) -> dict[st
     if newest is None:
         return metadata
     metadata |= {
-        "dagster/row_count": show.int(outcome(newest.totals, role)),
+        "dagster/row_count": show.int(outcome(newest.totals, role) - outcome(_history(log, newest), role)),
         "seq": show.int(newest.seq),
         "position": _position(newest.end),
         "manifest_sha256": show.text(log.manifest_sha256(newest.seq)),
@@ -101,6 +101,11 @@ def describe(log: CommitLog, role: Role, commits: Sequence[Manifest]) -> dict[st
     if counts.warnings:
         metadata["warnings"] = _count_table("warning", counts.warnings)
     return metadata
+
+
+def _history(log: CommitLog, newest: Manifest) -> Counts:
+    """What later reads have brought anew, up to *newest*."""
+    return log.manifest(newest.replaced).totals if newest.replaced else Counts()
 
 
 def _position(position: Position) -> dg.MetadataValue:

@@ -43,6 +43,8 @@ def fetch_op(kind: str) -> dg.OpDefinition:
     )
     def fetch(context: dg.OpExecutionContext) -> dict[str, Any]:
         project, entry, pair = _surroundings(context)
+        for warning in entry.warnings:
+            context.log.warning(f"{entry.path.name}: {warning}")
         with told_to_dagster(context):
             fetched = _fetch(getattr(context.resources, driver_key(kind)).open(entry, project), context.run.run_id)
         context.log.info(f"{pair.stream}: {fetched['spool']['units']} units after commit {fetched['base_seq']}")

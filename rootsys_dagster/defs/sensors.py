@@ -1,4 +1,7 @@
-"""Sensors: run what has more to read than was committed; tell Dagster of commits made elsewhere."""
+"""Sensors: run what has more to read than was committed; tell Dagster of commits made elsewhere.
+
+One for each way of looking at a source: a sensor per interface would be more than the daemon can tick.
+"""
 
 import hashlib
 import json
@@ -9,6 +12,7 @@ from dataclasses import asdict, dataclass
 import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
 
+from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
 from rootsys_dagster.defs.jobs import run_tags
@@ -17,6 +21,7 @@ from rootsys_dagster.defs.pairs import AssetPair
 from rootsys_dagster.log.manifest import Manifest
 from rootsys_dagster.pipeline.merge import unmerged
 from rootsys_dagster.pipeline.run import open_line
+from rootsys_dagster.secrets import redact
 
 MAX_ATTEMPTS = 5
 RETRY_BASE_S = 30.0
@@ -37,40 +42,52 @@ class Dispatched:
         return f"{name}:{self.base_seq}:{self.head}:{self.attempt}"
 
 
-def new_bytes_sensor(
-    project: Project, watched: Sequence[tuple[InterfaceFile | FabricFile, AssetPair]]
+WATCHES = {
+    "new_bytes": "Runs an interface whose files hold more than was committed, and a fabric whose inputs have committed "
+    "more than was merged.",
+}
+"""The sensors that there may be, and what each one does."""
+
+
+def watch_of(file: InterfaceFile | FabricFile) -> str | None:
+    """The sensor that can tell cheaply whether there is something new for *file*; None when only a run can."""
+    if isinstance(file, FabricFile) or file.require().driver.kind in FILE_KINDS:
+        return "new_bytes"
+    return None
+
+
+def watch_sensor(
+    name: str, project: Project, watched: Sequence[tuple[InterfaceFile | FabricFile, AssetPair]]
 ) -> dg.SensorDefinition:
-    """One sensor for every file interface and every fabric: a sensor each would be more than the daemon can tick."""
+    """One sensor for everything that is looked at in the same way."""
     selection = dg.AssetSelection.assets(*(key for _, pair in watched for key in pair.keys.values()))
 
     @dg.sensor(
-        name="new_bytes",
-        description="Runs an interface whose files hold more than was committed, and a fabric whose inputs have "
-        "committed more than was merged. The cursor says what was asked for, not what was done: that is in the commit "
-        "log.",
+        name=name,
+        description=f"{WATCHES[name]} The cursor says what was asked for; what was done is in the commit log.",
         asset_selection=selection,
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
-    def new_bytes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def watch(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         cursor = {name: Dispatched(**members) for name, members in json.loads(context.cursor or "{}").items()}
         requests: list[dg.RunRequest] = []
         troubles: list[str] = []
         asked: dict[str, Dispatched] = {}
         for entry, pair in watched:
-            name = pair.keys["records"].to_user_string()
+            key = pair.keys["records"].to_user_string()
             try:
-                dispatched = _next(project, entry, pair, cursor.get(name), context.instance, time.time())
+                dispatched = _next(project, entry, pair, cursor.get(key), context.instance, time.time())
             except RootsysError as error:
-                troubles.append(f"{name}: {error}")
+                troubles.append(redact(f"{key}: {error}"))
                 continue
             if dispatched is None:
                 continue
-            asked[name] = dispatched
-            if dispatched != cursor.get(name):
+            asked[key] = dispatched
+            if dispatched != cursor.get(key):
                 requests.append(
                     dg.RunRequest(
-                        run_key=dispatched.run_key(name), asset_selection=list(pair.keys.values()), tags=run_tags(pair)
+                        run_key=dispatched.run_key(key), asset_selection=list(pair.keys.values()), tags=run_tags(pair)
                     )
                 )
         for trouble in troubles:
@@ -79,10 +96,10 @@ def new_bytes_sensor(
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(reason),
-            cursor=json.dumps({name: asdict(dispatched) for name, dispatched in asked.items()}),
+            cursor=json.dumps({key: asdict(dispatched) for key, dispatched in asked.items()}),
         )
 
-    return new_bytes
+    return watch
 
 
 def mirror_sensor(project: Project, pairs: Sequence[AssetPair]) -> dg.SensorDefinition:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from rootsys_dagster.core.errors import FencedError, LogDamagedError
 from rootsys_dagster.core.position import Position
+from rootsys_dagster.core.record import KEY_BYTES
 from rootsys_dagster.log.manifest import (
     FORMAT,
     Counts,
@@ -207,6 +208,10 @@ class LogWriter:
         if keys:
             self._segment("keys", kind, "keys").write(keys, records)
 
+    def remember(self, units: bytes) -> None:
+        """Add 16 bytes for each unit that the next commit decides, see ``core.record.unit_fingerprint``."""
+        self._segment("units", "records", "units").write(units, len(units) // KEY_BYTES)
+
     def commit(
         self,
         *,
@@ -215,6 +220,8 @@ class LogWriter:
         interface_sha256: str,
         mode: Mode = "ingest",
         source_fingerprint: dict[str, Any] | None = None,
+        replaces: bool = False,
+        asked: dict[str, Any] | None = None,
     ) -> Manifest:
         """Publish everything written since the last commit together with the new position *end*.
 
@@ -240,6 +247,8 @@ class LogWriter:
             totals=(self.head.totals if self.head else Counts()).plus(counts),
             files=files,
             source_fingerprint=source_fingerprint,
+            replaced=self._replaced(replaces=replaces),
+            asked=asked,
             started_at=self._started_at,
             committed_at=utc_now(),
             tool_version=tool_version(),
@@ -263,6 +272,11 @@ class LogWriter:
         self.head, self._prev_sha256 = manifest, hashlib.sha256(data).hexdigest()
         self._started_at = utc_now()
         return manifest
+
+    def _replaced(self, *, replaces: bool) -> int:
+        if self.head is None:
+            return 0
+        return self.head.seq if replaces else self.head.replaced
 
     def discard(self) -> None:
         """Remove what was written but not committed."""

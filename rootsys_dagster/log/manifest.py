@@ -8,7 +8,7 @@ import msgspec
 from rootsys_dagster.core.errors import LogDamagedError, PermanentError
 
 FORMAT = 1
-SegmentKind: TypeAlias = Literal["records", "keys", "dead_letters", "duplicates"]
+SegmentKind: TypeAlias = Literal["records", "keys", "dead_letters", "duplicates", "units"]
 Mode: TypeAlias = Literal["ingest", "replay", "merge"]
 
 
@@ -90,6 +90,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The counts of all commits up to and including this one."""
     files: tuple[SegmentFile, ...]
     source_fingerprint: dict[str, Any] | None
+    replaced: int = 0
+    """Commits up to this number are history: a later read brought everything anew."""
+    asked: dict[str, Any] | None = None
+    """What the source was asked, without secrets: the request, or the exact SQL and its values."""
     started_at: str
     committed_at: str
     tool_version: str

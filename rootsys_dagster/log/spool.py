@@ -122,6 +122,9 @@ def _record_batch(batches: list[Batch], previous: Position) -> pa.RecordBatch:
             "moved": _difference(previous, batch.position),
             "raw_bytes": batch.raw_bytes,
             "oversized": batch.oversized,
+            "resumable": batch.resumable,
+            "replaces": batch.replaces,
+            "asked": batch.asked,
         }
         about.append(msgspec.json.encode(members))
         previous = batch.position
@@ -140,6 +143,9 @@ def _batch(units: list[bytes], about: bytes, previous: Position) -> Batch:
         position=_moved(previous, members["moved"]),
         raw_bytes=members["raw_bytes"],
         oversized=Oversized(**oversized) if oversized else None,
+        resumable=members["resumable"],
+        replaces=members["replaces"],
+        asked=members["asked"],
     )
 
 

@@ -120,8 +120,8 @@ def _segment(file: SegmentFile, path: Path) -> Iterator[Finding]:
         return
     if size != file.bytes or digest.hexdigest() != file.sha256:
         yield Finding("CHANGED", str(path), "is not what was committed (size or SHA-256 differs)")
-    elif file.kind == "keys":
+    elif file.kind in ("keys", "units"):
         if size != file.records * KEY_BYTES:
-            yield Finding("COUNTS", str(path), f"has {size} bytes for {file.records} keys")
+            yield Finding("COUNTS", str(path), f"has {size} bytes for {file.records} {file.kind}")
     elif lines != file.records or last != b"\n":
         yield Finding("COUNTS", str(path), f"has {lines} lines, its manifest says {file.records}")

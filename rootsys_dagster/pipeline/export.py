@@ -27,6 +27,11 @@ def commit_lines(log: CommitLog, manifest: Manifest, kind: SegmentKind) -> Itera
 
 
 def export_lines(log: CommitLog, kind: SegmentKind, *, after: int = 0, limit: int | None = None) -> Iterator[bytes]:
-    """Every committed line of *kind* above commit *after*, oldest first, at most *limit*."""
+    """Every committed line of *kind* above commit *after*, oldest first, at most *limit*.
+
+    What a later read brought anew is history and left out, unless *after* asks for less still.
+    """
+    head = log.head()
+    after = max(after, head.replaced if head else 0)
     lines = (line for manifest in log.manifests(after) for line in commit_lines(log, manifest, kind))
     return islice(lines, limit)

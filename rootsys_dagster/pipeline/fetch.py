@@ -10,7 +10,7 @@ from rootsys_dagster.core.ports import Batch
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.log.spool import SpoolWriter, read_batches, remove_spool
 from rootsys_dagster.log.store import preflight
-from rootsys_dagster.pipeline.run import Line, limit_reached
+from rootsys_dagster.pipeline.run import Line, limit_reached, refuse_to_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +78,7 @@ class _Fetch:
             self.units += len(batch.units)
             self.raw_bytes += batch.raw_bytes
             yield batch
-            if limit_reached(limits, self.units, self.raw_bytes, time.monotonic() - self.began_s):
+            limit = limit_reached(limits, self.units, self.raw_bytes, time.monotonic() - self.began_s)
+            if limit:
+                refuse_to_split(batch, limit, self.line.interface.name)
                 return

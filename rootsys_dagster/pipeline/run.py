@@ -3,17 +3,21 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from rootsys_dagster.core.driver_config import DriverConfig
-from rootsys_dagster.core.errors import FencedError, RootsysError
+from rootsys_dagster.core.errors import ConfigError, FencedError, RootsysError
+from rootsys_dagster.core.incremental import Window
 from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.policy import Limits
 from rootsys_dagster.core.ports import Batch, Driver, DriverContext
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project
+from rootsys_dagster.core.record import unit_fingerprint
 from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
 from rootsys_dagster.log.manifest import ConservationError, Counts, Manifest, Mode
+from rootsys_dagster.pipeline.committed_units import ALREADY_COMMITTED, CommittedUnits
 from rootsys_dagster.pipeline.normalise import Normaliser
 
 Progress = Callable[[Counts], None]
@@ -44,14 +48,30 @@ class RunReport:
     stopped: str | None = None
 
 
-def open_line(entry: InterfaceFile, project: Project, source: str | None = None) -> Line:
+def driver_context(interface: Interface, project: Project, window: Window | None = None) -> DriverContext:
+    """What the driver of *interface* may know of its surroundings."""
+    return DriverContext(
+        root=project.root,
+        data_roots=project.data_roots,
+        max_record_bytes=interface.limits.max_record_bytes,
+        name=interface.name,
+        version=interface.version,
+        state_root=project.state_root,
+        secrets_root=project.secrets_root,
+        incremental=interface.incremental,
+        watermarks=interface.watermarks,
+        window=window,
+    )
+
+
+def open_line(entry: InterfaceFile, project: Project, source: str | None = None, window: Window | None = None) -> Line:
     """The line of one interface file of a project.
 
     Raises:
         ConfigError: the file has problems, or no driver of its kind is part of this version.
     """
     interface = entry.require()
-    context = DriverContext(project.root, project.data_roots, interface.limits.max_record_bytes)
+    context = driver_context(interface, project, window)
     driver = DRIVERS.get(interface.driver.kind)(interface.driver, context)
     log = CommitLog(project.state_root, StreamId(interface.name, interface.version))
     return Line(interface, entry.sha256, log, driver, source or interface.name)
@@ -96,7 +116,7 @@ def run_fetched(
 def _after(batches: Iterable[Batch], writer: LogWriter, name: str) -> Iterable[Batch]:
     remaining = iter(batches)
     for batch in remaining:
-        if batch.position == writer.position:
+        if batch.resumable and batch.position == writer.position:
             return remaining
     raise FencedError(f"{name}: another run committed after this one fetched; nothing was lost, run it again")
 
@@ -120,10 +140,27 @@ def ingest(
         run.take(batch)
         if progress is not None:
             progress(run.total)
-        run.report.stopped = "stop requested" if stop is not None and stop() else run.limit_reached()
+        if stop is not None and stop():
+            run.report.stopped = "stop requested"
+        elif limit := run.limit_reached():
+            refuse_to_split(batch, limit, line.interface.name)
+            run.report.stopped = limit
         if run.report.stopped:
             break
+    else:
+        # Whoever asks to stop may end the batches as well.
+        run.report.stopped = "stop requested" if stop is not None and stop() else None
     return run.finish()
+
+
+def refuse_to_split(batch: Batch, limit: str, name: str) -> None:
+    """Raise ConfigError when a run that ends with *batch*, by *limit*, could never get any further."""
+    if not batch.resumable:
+        raise ConfigError(
+            f"{name}: {limit} ended the read at a place where it cannot be resumed, so nothing of it was committed; "
+            "raise the limit, or read incrementally",
+            code="LIMITS.NOT_RESUMABLE",
+        )
 
 
 def _until_failure(batches: Iterable[Batch], run: "_OpenRun") -> Iterator[Batch]:
@@ -150,10 +187,27 @@ class _OpenRun:
         self.total = Counts()
         self.open = Counts()
         self.end: Position | None = None
+        self.replaces = False
+        self.is_split = False
+        """Whether the last batch is one that a commit cannot end with."""
+        self.asked: dict[str, Any] | None = None
+        self.committed = CommittedUnits(writer.log, line.driver, writer.head) if mode == "ingest" else None
         self.began_s = self.committed_s = time.monotonic()
 
     def take(self, batch: Batch) -> None:
+        if batch.replaces or not (batch.resumable or self.is_split):
+            # What came before has an end of its own: it must not wait for, or fall with, what cannot be split.
+            self.commit()
+        self.replaces = self.replaces or batch.replaces
+        self.asked = batch.asked or self.asked
+        self.is_split = not batch.resumable
+        batch, known = self.committed.without_known(batch) if self.committed else (batch, 0)
         out = self.normaliser.normalise(batch)
+        if known:
+            out.counts.fetched += known
+            out.counts.skipped[ALREADY_COMMITTED] = known
+        if self.committed and batch.units and self.line.driver.remembers_units:
+            self.writer.remember(b"".join(map(unit_fingerprint, batch.units)))
         if out.records:
             self.writer.write("records", out.records, out.counts.accepted, out.keys)
         if out.dead_letters:
@@ -163,7 +217,7 @@ class _OpenRun:
         # A replay brings back what was fetched before: it must not move the position of the source.
         self.end = (self.writer.position or {}) if self.mode == "replay" else batch.position
         every = self.line.interface.commit_every
-        if (
+        if batch.resumable and (
             self.open.fetched >= every.records
             or self.open.raw_bytes >= every.bytes
             or time.monotonic() - self.committed_s >= every.seconds
@@ -171,15 +225,27 @@ class _OpenRun:
             self.commit()
 
     def commit(self) -> None:
-        if self.end is None:
+        if self.end is None or self.is_split:
             return
         self.check_span(self.end)
+        nothing_new = self.end == self.writer.position and not (self.open.accepted or self.open.dead_letters)
+        # A source that is read again and has nothing new would otherwise make a commit each time it is asked.
+        if not nothing_new or self.replaces or self.mode != "ingest":
+            self.publish(self.end)
+        self.open, self.end = Counts(), None
+
+    def publish(self, end: Position) -> None:
         manifest = self.writer.commit(
-            end=self.end, counts=self.open, interface_sha256=self.line.interface_sha256, mode=self.mode
+            end=end,
+            counts=self.open,
+            interface_sha256=self.line.interface_sha256,
+            mode=self.mode,
+            replaces=self.replaces,
+            asked=self.asked,
         )
         self.report.manifests.append(manifest)
         self.report.end = manifest.end
-        self.open, self.end = Counts(), None
+        self.replaces = False
         self.committed_s = time.monotonic()
 
     def check_span(self, end: Position) -> None:
@@ -196,6 +262,12 @@ class _OpenRun:
         return limit_reached(self.line.interface.limits, self.total.fetched, self.total.raw_bytes, elapsed_s)
 
     def finish(self) -> RunReport:
+        if self.is_split and not self.report.stopped:
+            raise ConservationError(
+                f"{self.line.interface.name}: the source ended in the middle of what cannot be split; "
+                "the commit was not made",
+                code="LOG.CONSERVATION",
+            )
         self.commit()
         self.report.counts = self.total
         self.report.elapsed_s = time.monotonic() - self.began_s
