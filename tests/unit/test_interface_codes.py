@@ -58,6 +58,11 @@ def db(kind: str = "postgres", **members: Any) -> Document:
     return driver("db", db={"kind": kind, "connection": "c", "query": "SELECT 1", **members})
 
 
+def offset(**members: Any) -> Document:
+    block = {"offset_param": "offset", "limit_param": "limit", "limit": 10, **members}
+    return rest(pagination={"kind": "offset", "offset": block})
+
+
 def kafka(**members: Any) -> Document:
     block = {"brokers": ["b:9092"], "topic": "t", "group_id": "g", "format": "json", "mvp_input": "in.jsonl", **members}
     return driver("stream", stream={"source": "kafka", "kafka": block})
@@ -191,6 +196,35 @@ OUR_CODES: list[tuple[str, str, Document]] = [
     ("RATE_LIMIT_REQUESTS_PER_S_INVALID", "/driver/rest/rate_limit/requests_per_s",
      rest(rate_limit={"requests_per_s": 0.0})),
     ("RATE_LIMIT_BURST_INVALID", "/driver/rest/rate_limit/burst", rest(rate_limit={"requests_per_s": 1.5, "burst": 0})),
+    ("REST_DEADLINE_INVALID", "/driver/rest/deadline_ms", rest(deadline_ms=0)),
+    ("REST_MAX_BODY_INVALID", "/driver/rest/max_body_bytes", rest(max_body_bytes=0)),
+    ("REST_MAX_DECODED_INVALID", "/driver/rest/max_decoded_bytes", rest(max_decoded_bytes=0)),
+    ("REST_ERROR_POINTER_INVALID", "/driver/rest/error_pointer", rest(error_pointer="error")),
+    ("REST_MAX_RETRY_AFTER_INVALID", "/driver/rest/max_retry_after_s", rest(max_retry_after_s=-1)),
+    ("REST_INJECT_PARAM_EMPTY", "/driver/rest/inject/0/param", rest(inject=[{"param": " ", "from": "watermark"}])),
+    ("REST_INJECT_BODY_INVALID", "/driver/rest/inject/0/body", rest(inject=[{"body": "a", "from": "watermark"}])),
+    ("REST_INJECT_TARGET_REQUIRED", "/driver/rest/inject/0", rest(inject=[{"from": "watermark"}])),
+    ("REST_HOST_INVALID", "/driver/rest/hosts/0", rest(hosts=["https://api.example.com"])),
+    ("REST_CA_FILE_EMPTY", "/driver/rest/ca_file", rest(ca_file="")),
+    ("REST_PROXY_INVALID", "/driver/rest/proxy", rest(proxy="proxy:3128")),
+    ("REST_AUTH_BEARER_REQUIRED", f"{AUTH}/bearer", rest(auth={"kind": "bearer"})),
+    ("REST_AUTH_BASIC_REQUIRED", f"{AUTH}/basic", rest(auth={"kind": "basic"})),
+    ("REST_AUTH_BEARER_TOKEN_EMPTY", f"{AUTH}/bearer/token", rest(auth={"kind": "bearer", "bearer": {"token": ""}})),
+    ("REST_AUTH_BASIC_USERNAME_EMPTY", f"{AUTH}/basic/username",
+     rest(auth={"kind": "basic", "basic": {"username": "", "password": "$P"}})),
+    ("REST_AUTH_HEADER_CONFLICT", "/driver/rest/headers",
+     rest(auth={"kind": "bearer", "bearer": {"token": "$T"}}, headers={"Authorization": "x"})),
+    ("REST_PAGINATION_OFFSET_REQUIRED", f"{PAGING}/offset", rest(pagination={"kind": "offset"})),
+    ("REST_PAGINATION_NEXT_URL_REQUIRED", f"{PAGING}/next_url", rest(pagination={"kind": "next_url"})),
+    ("REST_PAGINATION_OFFSET_PARAM_EMPTY", f"{PAGING}/offset/offset_param", offset(offset_param="")),
+    ("REST_PAGINATION_LIMIT_PARAM_EMPTY", f"{PAGING}/offset/limit_param", offset(limit_param="")),
+    ("REST_PAGINATION_LIMIT_INVALID", f"{PAGING}/offset/limit", offset(limit=0)),
+    ("REST_PAGINATION_INITIAL_OFFSET_INVALID", f"{PAGING}/offset/initial_offset", offset(initial_offset=-1)),
+    ("REST_PAGINATION_IN_FLIGHT_INVALID", f"{PAGING}/page/in_flight", page(in_flight=17)),
+    ("REST_PAGINATION_TOTAL_POINTER_INVALID", f"{PAGING}/page/total_pointer", page(total_pointer="total")),
+    ("REST_PAGINATION_REL_EMPTY", f"{PAGING}/link/rel", rest(pagination={"kind": "link", "link": {"rel": ""}})),
+    ("REST_PAGINATION_NEXT_URL_PATH_INVALID", f"{PAGING}/next_url/next_url_path",
+     rest(pagination={"kind": "next_url", "next_url": {"next_url_path": "next"}})),
     ("INCREMENTAL_FIELD_EMPTY", "/incremental/field", incremental(field=" ")),
     ("INCREMENTAL_TIE_BREAKER_EMPTY", "/incremental/tie_breaker/0", incremental(tie_breaker=[""])),
     ("INCREMENTAL_LATENESS_INVALID", "/incremental/lateness_s", incremental(lateness_s=-1)),
@@ -255,6 +289,8 @@ def test_no_code_stands_in_the_source_that_is_not_listed_here() -> None:
         "driver_config",
         "interface",
         "incremental",
+        "rest_auth_config",
+        "rest_paging_config",
     ]
     folder = Path(rootsys_dagster.core.__path__[0])
     written = {code for module in modules for code in codes_in(folder / f"{module}.py")}

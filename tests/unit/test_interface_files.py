@@ -12,7 +12,9 @@ from rootsys_dagster.core.document import MAX_FILE_BYTES, parse_document
 from rootsys_dagster.core.errors import InvalidFileError
 from rootsys_dagster.core.interface import load_interface
 from rootsys_dagster.core.policy import CircuitBreaker, CommitEvery, Limits, Retry
-from rootsys_dagster.core.rest_config import CursorPagination, PagePagination, RestAuth, RestConfig, RestPagination
+from rootsys_dagster.core.rest_auth_config import RestAuth
+from rootsys_dagster.core.rest_config import RestConfig
+from rootsys_dagster.core.rest_paging_config import CursorPagination, PagePagination, RestPagination
 from rootsys_dagster.core.stream_config import KafkaConfig
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "interfaces"
