@@ -174,11 +174,15 @@ class Breaker:
 
 
 class Throttle:
-    """A token bucket that every process with the same shared state draws from."""
+    """A token bucket that every process with the same shared state draws from.
+
+    Args:
+        policy: None waits only while a source has asked for a pause.
+    """
 
     def __init__(
         self,
-        policy: RateLimit,
+        policy: RateLimit | None,
         shared: SharedMembers,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -204,6 +208,8 @@ class Throttle:
             members["paused_until"] = max(members.get("paused_until", 0.0), self._clock() + seconds)
 
     def _reserve(self, at_most_s: float | None) -> float:
+        if self.policy is None:
+            return max(self._shared.read().get("paused_until", 0.0) - self._clock(), 0.0)
         # The time at which the bucket would be full again is all that has to be kept (generic cell rate algorithm).
         step_s = 1 / self.policy.requests_per_s
         slack_s = (self.policy.burst - 1) * step_s

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ class Secrets:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.given_out: set[str] = set()
+        """What this interface has used: a source must not give it back as data."""
 
     def value(self, text: str, what: str, host: str | None = None) -> str:
         """What *text* stands for: the value of a reference, or a literal itself.
@@ -42,18 +45,28 @@ class Secrets:
         else:
             found = self._read(reference, what)
             self._check_host(reference, what, host)
-        remember(found)
+        self.remember(found)
         return found
 
-    def filled(self, text: str, what: str, host: str | None = None) -> str:
+    def filled(
+        self, text: str, what: str, host: str | None = None, encode: Callable[[str], str] = lambda value: value
+    ) -> str:
         """*text* with each ``${NAME}`` in it replaced by its value; a reference as a whole is resolved too.
 
+        Args:
+            encode: how a value is written inside the text, see :meth:`value` for the rest.
         Raises:
             ConfigError: see :meth:`value`.
         """
         if secret_ref(text) is not None:
             return self.value(text, what, host)
-        return EMBEDDED.sub(lambda match: self.value(match[0], what, host), text)
+        return EMBEDDED.sub(lambda match: encode(self.value(match[0], what, host)), text)
+
+    def remember(self, value: str) -> None:
+        """Mask *value* from now on: a literal, a token, or what was made from a secret."""
+        if len(value) >= SHORTEST_MASKED:
+            self.given_out.add(value)
+            remember(value)
 
     def _read(self, reference: SecretRef, what: str) -> str:
         found = os.environ.get(reference.name) if reference.kind == "env" else self._read_file(reference, what)
@@ -121,11 +134,6 @@ def encodings(value: str) -> tuple[str, ...]:
         data.hex(),
     }
     return tuple(form for form in forms if len(form) >= SHORTEST_MASKED)
-
-
-def secret_forms() -> tuple[bytes, ...]:
-    """Every form of every secret that was given out, to look for in bytes."""
-    return tuple(form.encode() for form in _masked())
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -59,6 +59,9 @@ class Batch:
         resumable: whether a read can go on behind this batch. A commit ends with such a batch only; what comes before
             it is committed together with it or not at all.
         replaces: the first batch of a read that brings everything anew: what was committed before it is history.
+        skipped: units that the driver left out on purpose, by name; they are counted as fetched.
+        warnings: what is odd about this batch and harms no unit, by code.
+        stopped: why the read ends behind this batch although the source has more; the next one goes on there.
         asked: what the source was asked for this batch and those after it, without secrets; kept in the manifest. None
             when nothing has changed since the batch before.
     """
@@ -71,6 +74,9 @@ class Batch:
     oversized: Oversized | None = None
     resumable: bool = True
     replaces: bool = False
+    skipped: dict[str, int] = field(default_factory=dict[str, int])
+    warnings: dict[str, int] = field(default_factory=dict[str, int])
+    stopped: str | None = None
     asked: dict[str, Any] | None = None
 
 
@@ -91,6 +97,7 @@ class DriverContext:
     secrets_root: Path = Path("secrets")
     incremental: Incremental | None = None
     watermarks: tuple[Watermark, ...] = ()
+    max_run_s: int | None = None
     window: Window | None = None
     """The interval to read, for an interface that reads by windows; None: every interval that is due."""
 
@@ -99,6 +106,8 @@ class Driver(ABC, Generic[C]):
     """Reads one source system. May repeat, never skips; raises only our errors; owns and closes what it opens."""
 
     source_type: ClassVar[str]
+    commit_s: ClassVar[float | None] = None
+    """How long a run keeps what it has read before it commits, unless the interface file says; None: by its default."""
 
     def __init__(self, config: C, context: DriverContext) -> None:
         self.config = config

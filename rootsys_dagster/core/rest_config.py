@@ -14,9 +14,7 @@ from rootsys_dagster.core.rest_auth_config import RestAuth
 from rootsys_dagster.core.rest_paging_config import RestPagination
 
 HOST: Final = re.compile(r"[A-Za-z0-9._-]+")
-SECRET_HEADER: Final = re.compile(
-    r"authorization|cookie|(?:^|[-_])(?:key|token|secret|password)$|apikey", re.IGNORECASE
-)
+SECRET_NAME: Final = re.compile(r"authorization|cookie|(?:^|[-_])(?:key|token|secret|password)$|apikey", re.IGNORECASE)
 
 
 class Inject(Config):
@@ -105,8 +103,11 @@ class RestConfig(Config):
             inject.check(f"{at}/inject/{index}", found)
         self.check_where(at, found)
         for name, value in self.headers.items():
-            if SECRET_HEADER.search(name):
+            if SECRET_NAME.search(name):
                 found.literal_secret(f"{at}/headers/{name}", value)
+        for name, value in self.params.items():
+            if SECRET_NAME.search(name):
+                found.literal_secret(f"{at}/params/{name}", value)
         if self.auth is not None:
             self.auth.check(f"{at}/auth", found)
             self.auth.check_headers(self.headers, at, found)

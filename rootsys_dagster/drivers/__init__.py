@@ -1,7 +1,11 @@
-"""One module per source system, its configuration beside it. Importing the package registers every driver."""
+"""One module or package per source system. A driver is imported when an interface of its kind is opened."""
 
-from importlib import import_module
-from pkgutil import iter_modules
+from typing import Final
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+from rootsys_dagster.core.registry import DRIVERS
+
+MODULES: Final = {"jsonl": "jsonl", "text": "text", "binary": "binary", "rest": "rest.driver"}
+"""Each kind and where its driver is: what a driver imports costs nothing to those who do not need it."""
+
+for _kind, _module in MODULES.items():
+    DRIVERS.provide(_kind, f"{__name__}.{_module}")

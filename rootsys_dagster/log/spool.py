@@ -124,6 +124,9 @@ def _record_batch(batches: list[Batch], previous: Position) -> pa.RecordBatch:
             "oversized": batch.oversized,
             "resumable": batch.resumable,
             "replaces": batch.replaces,
+            "skipped": batch.skipped,
+            "warnings": batch.warnings,
+            "stopped": batch.stopped,
             "asked": batch.asked,
         }
         about.append(msgspec.json.encode(members))
@@ -145,6 +148,9 @@ def _batch(units: list[bytes], about: bytes, previous: Position) -> Batch:
         oversized=Oversized(**oversized) if oversized else None,
         resumable=members["resumable"],
         replaces=members["replaces"],
+        skipped=members["skipped"],
+        warnings=members["warnings"],
+        stopped=members["stopped"],
         asked=members["asked"],
     )
 

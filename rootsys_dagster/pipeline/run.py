@@ -60,6 +60,7 @@ def driver_context(interface: Interface, project: Project, window: Window | None
         secrets_root=project.secrets_root,
         incremental=interface.incremental,
         watermarks=interface.watermarks,
+        max_run_s=interface.limits.max_run_s,
         window=window,
     )
 
@@ -142,6 +143,8 @@ def ingest(
             progress(run.total)
         if stop is not None and stop():
             run.report.stopped = "stop requested"
+        elif batch.stopped:
+            run.report.stopped = batch.stopped
         elif limit := run.limit_reached():
             refuse_to_split(batch, limit, line.interface.name)
             run.report.stopped = limit
@@ -192,6 +195,7 @@ class _OpenRun:
         """Whether the last batch is one that a commit cannot end with."""
         self.asked: dict[str, Any] | None = None
         self.committed = CommittedUnits(writer.log, line.driver, writer.head) if mode == "ingest" else None
+        self.commit_s = commit_seconds(line)
         self.began_s = self.committed_s = time.monotonic()
 
     def take(self, batch: Batch) -> None:
@@ -203,9 +207,9 @@ class _OpenRun:
         self.is_split = not batch.resumable
         batch, known = self.committed.without_known(batch) if self.committed else (batch, 0)
         out = self.normaliser.normalise(batch)
+        out.counts.add(Counts(fetched=sum(batch.skipped.values()), skipped=batch.skipped, warnings=batch.warnings))
         if known:
-            out.counts.fetched += known
-            out.counts.skipped[ALREADY_COMMITTED] = known
+            out.counts.add(Counts(fetched=known, skipped={ALREADY_COMMITTED: known}))
         if self.committed and batch.units and self.line.driver.remembers_units:
             self.writer.remember(b"".join(map(unit_fingerprint, batch.units)))
         if out.records:
@@ -220,7 +224,7 @@ class _OpenRun:
         if batch.resumable and (
             self.open.fetched >= every.records
             or self.open.raw_bytes >= every.bytes
-            or time.monotonic() - self.committed_s >= every.seconds
+            or time.monotonic() - self.committed_s >= self.commit_s
         ):
             self.commit()
 
@@ -272,6 +276,13 @@ class _OpenRun:
         self.report.counts = self.total
         self.report.elapsed_s = time.monotonic() - self.began_s
         return self.report
+
+
+def commit_seconds(line: Line) -> float:
+    """How long a run keeps what it has read: what the interface file says, else what its driver does."""
+    every = line.interface.commit_every
+    given = "seconds" in every.model_fields_set
+    return every.seconds if given or line.driver.commit_s is None else line.driver.commit_s
 
 
 def limit_reached(limits: Limits, units: int, raw_bytes: int, elapsed_s: float) -> str | None:

@@ -1,0 +1,1 @@
+"""HTTP sources, read from the outside in: driver → paging → exchange → auth, body → egress."""

@@ -1,0 +1,215 @@
+"""HTTP sources, page by page. Position: ``{"pass": n, "at": step}``, or ``{"watermark": …, "high": …, "at": step}``.
+
+A pass goes over all pages once. ``at`` is the page to go on with, and absent between two passes; a pass replaces the
+one before, unless the interface is incremental: then ``watermark`` is up to where everything is read, and ``high`` how
+far the pass under way has come.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from rootsys_dagster.core.driver_config import DriverConfig
+from rootsys_dagster.core.errors import PermanentError
+from rootsys_dagster.core.ports import Batch, Driver, DriverContext, Oversized
+from rootsys_dagster.core.position import Position
+from rootsys_dagster.core.registry import DRIVERS
+from rootsys_dagster.core.rest_config import RestConfig
+from rootsys_dagster.drivers.rest.body import Response
+from rootsys_dagster.drivers.rest.errors import shown
+from rootsys_dagster.drivers.rest.exchange import Exchange, OwnState
+from rootsys_dagster.drivers.rest.page import Page, parse_page
+from rootsys_dagster.drivers.rest.paging import Paging, Step, paging_of
+from rootsys_dagster.drivers.rest.passes import Pass, Turned
+from rootsys_dagster.drivers.rest.places import PageItems
+from rootsys_dagster.drivers.rest.request import Ask, RequestTemplate, masked_userinfo, without_params
+from rootsys_dagster.drivers.rest.watermark import Watermark
+from rootsys_dagster.drivers.whole_lines import KEPT_BYTES
+from rootsys_dagster.log.commit import tool_version
+from rootsys_dagster.log.shared_state import SharedState
+from rootsys_dagster.resilience import Deadline, SharedMembers
+from rootsys_dagster.secrets import Secrets, redact
+
+
+@DRIVERS.register("rest")
+class RestDriver(Driver[DriverConfig]):
+    """Reads one URL and the pages that it leads to."""
+
+    source_type = "rest"
+    # A page of a slow source is committed at once; of a fast one, a commit for each would take longer than the page.
+    commit_s = 1.0
+
+    def __init__(self, config: DriverConfig, context: DriverContext) -> None:
+        super().__init__(config, context)
+        assert config.rest is not None
+        self.rest: RestConfig = config.rest
+        self.paging: Paging = paging_of(config.rest)
+        self.watermark = Watermark(context.incremental) if context.incremental is not None else None
+        self.secrets = Secrets(context.secrets_root)
+        self.template = RequestTemplate(config.rest, self.secrets, f"rootsys/{tool_version()}")
+
+    def check(self) -> None:
+        """Sign in and ask for the first page: raises what would stop a read."""
+        with self._exchange() as exchange:
+            request = self.template.build(self._ask(self.paging.first(), None))
+            parse_page(self.rest, request.method, exchange.fetch(request, None))
+
+    def read(self, resume: Position | None) -> Iterator[Batch]:
+        """Batches page by page, from where the pass was left, or from the beginning of the next one."""
+        progress = self._pass(resume)
+        deadline = Deadline.after(self.context.max_run_s) if self.context.max_run_s is not None else None
+        asked: dict[str, Any] | None = self.plan(resume)
+        with self._exchange() as exchange:
+            for step, response in self._responses(exchange, progress, deadline):
+                page = parse_page(self.rest, self.rest.method.upper(), response)
+                following = self._without_credentials(self.paging.following(step, page, response), exchange)
+                turned = progress.turn(page, response.body, following)
+                if turned.items or turned.replaces or turned.skipped or turned.position != resume:
+                    yield from self._batches(page, response, step, turned, asked)
+                    asked = None
+                if turned.ends:
+                    return
+
+    def plan(self, resume: Position | None) -> dict[str, Any]:
+        """The next request, as the interface file writes it and with what it takes from *resume*."""
+        progress = self._pass(resume)
+        return self.template.shown(self._ask(progress.step, progress.low))
+
+    @property
+    def remembers_units(self) -> bool:
+        """An incremental read begins a little before where the last one ended."""
+        return self.watermark is not None
+
+    def rereads(self, resume: Position, end: Position) -> bool:
+        """Whether the items of a commit may lie behind the watermark that a read from *resume* asks for."""
+        if self.watermark is None:
+            return False
+        asked = self.watermark.asked_from(resume.get("watermark"))
+        return self.watermark.reaches(asked, end.get("high", end.get("watermark")))
+
+    def _pass(self, resume: Position | None) -> Pass:
+        return Pass.resumed(resume, self.rest, self.paging, self.watermark)
+
+    def _exchange(self) -> Exchange:
+        name = f"{self.context.name}@{self.context.version}"
+        return Exchange(name, self.rest, self.template.url(), self.context.root, self.secrets, self._share)
+
+    def _share(self, name: str) -> SharedMembers:
+        root = self.context.state_root
+        return OwnState() if root is None else SharedState(root, name)
+
+    def _responses(
+        self, exchange: Exchange, progress: Pass, deadline: Deadline | None
+    ) -> Iterator[tuple[Step, Response]]:
+        """Each step with its response, in order, for as long as somebody asks; the pass says which step comes next."""
+
+        def fetch(step: Step) -> Response:
+            return exchange.fetch(self.template.build(self._ask(step, progress.low)), deadline)
+
+        if self.paging.in_flight > 1:
+            yield from _ahead(self.paging, progress.step, fetch)
+        while True:
+            yield progress.step, fetch(progress.step)
+
+    def _ask(self, step: Step, low: str | None) -> Ask:
+        ask = self.paging.ask(step)
+        # A URL that the source has named has everything in it.
+        if ask.url is not None or low is None:
+            return ask
+        wanted = [inject for inject in self.rest.inject if inject.source == "watermark"]
+        params = {inject.param: low for inject in wanted if inject.param is not None}
+        members = {inject.body: low for inject in wanted if inject.body is not None}
+        return replace(ask, params={**ask.params, **params}, members=members)
+
+    def _without_credentials(self, step: Step | None, exchange: Exchange) -> Step | None:
+        """*step* as it may be kept: a source may put the key that it was asked with into the URL of the next page."""
+        if step is None or "url" not in step:
+            return step
+        param = exchange.credential_param
+        url = without_params(step["url"], {param}) if param is not None else step["url"]
+        if redact(url) != url:
+            message = f"{shown(url)}: the URL of the next page repeats a credential, and was not kept"
+            raise PermanentError(f"{message}; use another way of paging", code="REST.SECRET_ECHOED")
+        exchange.egress.check_url(url)
+        return {**step, "url": url}
+
+    def _batches(
+        self, page: Page, response: Response, step: Step, turned: Turned, asked: dict[str, Any] | None
+    ) -> Iterator[Batch]:
+        """The units of one page; one above the limit is a batch of its own, because only its beginning is kept."""
+        pieces = list(_pieces(turned.items, page.units, self.context.max_record_bytes))
+        for number, items in enumerate(pieces):
+            is_first, is_last = number == 0, number == len(pieces) - 1
+            units = [page.units[item] for item in items]
+            places = self._places(step, response, items)
+            oversized: Oversized | None = None
+            if len(units) == 1 and len(units[0]) > self.context.max_record_bytes:
+                oversized = Oversized(len(units[0]), hashlib.sha256(units[0]).hexdigest())
+                places = replace(places, length=oversized.length, sha256=oversized.sha256)
+                units = [units[0][:KEPT_BYTES]]
+            yield Batch(
+                units=units,
+                kind=page.kind,
+                locators=places,
+                position=turned.position,
+                raw_bytes=response.wire_bytes if is_first else 0,
+                oversized=oversized,
+                resumable=is_last,
+                replaces=turned.replaces and is_first,
+                skipped=turned.skipped if is_first else {},
+                warnings=turned.warnings if is_first else {},
+                stopped=turned.stopped if is_last else None,
+                asked=asked if is_first else None,
+            )
+
+    def _places(self, step: Step, response: Response, items: list[int]) -> PageItems:
+        first = items[0] if items else 0
+        content_type = response.headers.get("content-type") or "application/octet-stream"
+        return PageItems(
+            locator=redact(masked_userinfo(self.rest.url)),
+            content_type=self.config.content_type or redact(content_type),
+            filename=self.config.filename,
+            step=step,
+            first_item=first,
+            items=None if items == list(range(first, first + len(items))) else items,
+            framed=response.framed,
+        )
+
+
+def _pieces(items: Any, units: list[bytes], limit: int) -> Iterator[list[int]]:
+    """Items in order, those above *limit* alone; one empty piece when there is none at all."""
+    piece: list[int] = []
+    for item in items:
+        if len(units[item]) > limit:
+            if piece:
+                yield piece
+            yield [item]
+            piece = []
+        else:
+            piece.append(item)
+    if piece or not items:
+        yield piece
+
+
+def _ahead(paging: Paging, step: Step, fetch: Callable[[Step], Response]) -> Iterator[tuple[Step, Response]]:
+    """Responses in order, while those of the next steps are already being fetched."""
+    with ThreadPoolExecutor(paging.in_flight, "rest-page") as threads:
+        waiting: deque[tuple[Step, Future[Response]]] = deque()
+        try:
+            while True:
+                while len(waiting) < paging.in_flight:
+                    waiting.append((step, threads.submit(fetch, step)))
+                    step = paging.ahead(step)
+                current, response = waiting.popleft()
+                yield current, response.result()
+        finally:
+            for _, response in waiting:
+                response.cancel()
+            # What nobody waits for any more may fail as it likes.
+            for _, response in waiting:
+                with suppress(BaseException):
+                    response.result()
