@@ -17,6 +17,8 @@ from rootsys_dagster.core.policy import CircuitBreaker, RateLimit, Retry
 
 T = TypeVar("T")
 MAX_DOUBLINGS: Final = 16
+LOOK_EVERY_S: Final = 1.0
+"""How often a run looks whether another one was asked to pause."""
 
 
 class SharedMembers(Protocol):
@@ -83,7 +85,17 @@ def retrying(
     A ``retry_after_s`` of the error replaces the backoff. When a wait would end after *deadline*, or the circuit is
     open, the error goes on at once.
     """
+    try:
+        return call()
+    except TransientError as error:
+        failures: list[TransientError] = [error]
     chosen = random or Random()
+
+    def next_call() -> T:
+        # The first call has been made: nearly always it succeeds, and pays for nothing of this.
+        if failures:
+            raise failures.pop()
+        return call()
 
     def wait_s(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -104,7 +116,7 @@ def retrying(
         sleep=sleep,
         reraise=True,
     )
-    return again(call)
+    return again(next_call)
 
 
 class Breaker:
@@ -191,6 +203,7 @@ class Throttle:
         self._shared = shared
         self._clock = clock
         self._sleep = sleep
+        self._paused_until = self._look_again_at = 0.0
 
     def take(self, deadline: Deadline | None = None) -> None:
         """Wait for a turn.
@@ -206,10 +219,18 @@ class Throttle:
         """Nobody gets a turn for so long: the source said that the limit is used up."""
         with self._shared.changing() as members:
             members["paused_until"] = max(members.get("paused_until", 0.0), self._clock() + seconds)
+            self._paused_until = members["paused_until"]
+
+    def _pause_left_s(self) -> float:
+        now = self._clock()
+        if now >= self._look_again_at:
+            self._paused_until = self._shared.read().get("paused_until", 0.0)
+            self._look_again_at = now + LOOK_EVERY_S
+        return max(self._paused_until - now, 0.0)
 
     def _reserve(self, at_most_s: float | None) -> float:
         if self.policy is None:
-            return max(self._shared.read().get("paused_until", 0.0) - self._clock(), 0.0)
+            return self._pause_left_s()
         # The time at which the bucket would be full again is all that has to be kept (generic cell rate algorithm).
         step_s = 1 / self.policy.requests_per_s
         slack_s = (self.policy.burst - 1) * step_s

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import httpx
+import httpcore
 
 from rootsys_dagster.core.errors import PermanentError, TransientError
 from rootsys_dagster.drivers.rest.errors import deadline_passed, shown, transport_errors
@@ -19,6 +19,7 @@ class Response:
     """A response that is complete, as far as that can be told.
 
     Attributes:
+        headers: by lower-case name; several of one name are joined by commas. Source: RFC 9110 section 5.3.
         body: unpacked.
         wire_bytes: what the body took on its way.
         framed: whether the source said where the body ends; without that a cut looks like the end.
@@ -26,7 +27,7 @@ class Response:
 
     url: str
     status: int
-    headers: httpx.Headers
+    headers: dict[str, str]
     body: bytes
     wire_bytes: int
     framed: bool
@@ -91,7 +92,7 @@ class Zlib:
 
 
 def read_response(
-    method: str, url: str, response: httpx.Response, *, deadline: Deadline, most_wire: int, most_decoded: int
+    method: str, url: str, response: httpcore.Response, *, deadline: Deadline, most_wire: int, most_decoded: int
 ) -> Response:
     """The whole response.
 
@@ -99,11 +100,15 @@ def read_response(
         TransientError: it is cut short, damaged, or not there before the deadline.
         PermanentError: it is larger than it may be, or packed in a way that was not asked for.
     """
-    unpacker = _unpacker(method, url, response.headers.get("content-encoding", ""))
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in response.headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    unpacker = _unpacker(method, url, headers.get("content-encoding", ""))
     parts: list[bytes] = []
     wire_bytes = decoded_bytes = 0
     with transport_errors(method, url, reading=True):
-        for chunk in response.stream:  # pyright: ignore[reportGeneralTypeIssues]  (the stream of a sync transport)
+        for chunk in response.iter_stream():
             wire_bytes += len(chunk)
             if wire_bytes > most_wire:
                 raise _too_large(method, url, "max_body_bytes", most_wire)
@@ -119,9 +124,8 @@ def read_response(
                 raise _truncated(method, url) from error
     if wire_bytes and not unpacker.is_complete():
         raise _truncated(method, url)
-    headers = response.headers
-    framed = "content-length" in headers or "transfer-encoding" in headers or response.status_code in (204, 304)
-    return Response(url, response.status_code, headers, b"".join(parts), wire_bytes, framed)
+    framed = "content-length" in headers or "transfer-encoding" in headers or response.status in (204, 304)
+    return Response(url, response.status, headers, b"".join(parts), wire_bytes, framed)
 
 
 def _unpacker(method: str, url: str, encoding: str) -> Unpacker:

@@ -7,7 +7,7 @@ far the pass under way has come.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -41,7 +41,7 @@ class RestDriver(Driver[DriverConfig]):
 
     source_type = "rest"
     # A page of a slow source is committed at once; of a fast one, a commit for each would take longer than the page.
-    commit_s = 1.0
+    commit_s = 2.0
 
     def __init__(self, config: DriverConfig, context: DriverContext) -> None:
         super().__init__(config, context)
@@ -144,7 +144,7 @@ class RestDriver(Driver[DriverConfig]):
         pieces = list(_pieces(turned.items, page.units, self.context.max_record_bytes))
         for number, items in enumerate(pieces):
             is_first, is_last = number == 0, number == len(pieces) - 1
-            units = [page.units[item] for item in items]
+            units = page.units if len(items) == len(page.units) else [page.units[item] for item in items]
             places = self._places(step, response, items)
             oversized: Oversized | None = None
             if len(units) == 1 and len(units[0]) > self.context.max_record_bytes:
@@ -166,7 +166,7 @@ class RestDriver(Driver[DriverConfig]):
                 asked=asked if is_first else None,
             )
 
-    def _places(self, step: Step, response: Response, items: list[int]) -> PageItems:
+    def _places(self, step: Step, response: Response, items: Sequence[int]) -> PageItems:
         first = items[0] if items else 0
         content_type = response.headers.get("content-type") or "application/octet-stream"
         return PageItems(
@@ -175,13 +175,16 @@ class RestDriver(Driver[DriverConfig]):
             filename=self.config.filename,
             step=step,
             first_item=first,
-            items=None if items == list(range(first, first + len(items))) else items,
+            items=None if isinstance(items, range) else [*items],
             framed=response.framed,
         )
 
 
-def _pieces(items: Any, units: list[bytes], limit: int) -> Iterator[list[int]]:
+def _pieces(items: Sequence[int], units: list[bytes], limit: int) -> Iterator[Sequence[int]]:
     """Items in order, those above *limit* alone; one empty piece when there is none at all."""
+    if max(map(len, units), default=0) <= limit:
+        yield items
+        return
     piece: list[int] = []
     for item in items:
         if len(units[item]) > limit:
@@ -191,7 +194,7 @@ def _pieces(items: Any, units: list[bytes], limit: int) -> Iterator[list[int]]:
             piece = []
         else:
             piece.append(item)
-    if piece or not items:
+    if piece:
         yield piece
 
 

@@ -1,6 +1,6 @@
 """Where requests may go: to declared hosts, at the address that is really dialled, over TLS that is verified, in time.
 
-httpx checks none of this: it resolves a name by itself, and its timeouts start anew with every byte.
+An HTTP client checks none of this: it resolves a name by itself, and its timeouts start anew with every byte.
 """
 
 import ipaddress
@@ -12,15 +12,16 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpcore
-import httpx
 
 from rootsys_dagster.core.errors import ConfigError, PermanentError
 from rootsys_dagster.resilience import Deadline
 
 MAX_CONNECTIONS: Final = 32
+KEEPALIVE_S: Final = 30.0
+EVERYWHERE: Final = ("0.0.0.0/0", "::/0")
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -196,16 +197,29 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-class GuardedTransport(httpx.HTTPTransport):
-    """Keep-alive connections through :class:`GuardedBackend`; no proxy, no cookies, no redirects, no retries."""
+def connections(
+    egress: Egress, context: ssl.SSLContext, clock: Clock, proxy: str | None = None
+) -> httpcore.ConnectionPool:
+    """Keep-alive connections, straight to the source or through *proxy*, which then dials in our place.
 
-    def __init__(self, egress: Egress, context: ssl.SSLContext, clock: Clock) -> None:
-        super().__init__(verify=context, trust_env=False)
-        # httpx has no argument for the backend of its pool.
-        self._pool = httpcore.ConnectionPool(
+    The pool is the engine of httpx, used without it: httpx has no argument for the backend.
+    """
+    if proxy is None:
+        return httpcore.ConnectionPool(
             ssl_context=context,
             max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_CONNECTIONS,
-            keepalive_expiry=30.0,
+            keepalive_expiry=KEEPALIVE_S,
             network_backend=GuardedBackend(egress, clock),
         )
+    parts = urlsplit(proxy)
+    user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    return httpcore.HTTPProxy(
+        proxy_url=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        proxy_auth=user,
+        ssl_context=context,
+        proxy_ssl_context=context if parts.scheme == "https" else None,
+        max_connections=MAX_CONNECTIONS,
+        keepalive_expiry=KEEPALIVE_S,
+        # Whoever names a proxy means that one, wherever it is.
+        network_backend=GuardedBackend(Egress([proxy], EVERYWHERE), clock),
+    )

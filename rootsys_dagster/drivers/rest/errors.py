@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
+import httpcore
 import httpx
 
 from rootsys_dagster.core.errors import ConfigError, PermanentError, RootsysError, TransientError
@@ -58,7 +59,7 @@ def deadline_passed(method: str, url: str) -> TransientError:
 
 @contextmanager
 def transport_errors(method: str, url: str, *, reading: bool = False) -> Iterator[None]:
-    """Turn what httpx raises into errors of ours.
+    """Turn what the connections raise into errors of ours.
 
     Args:
         reading: the status has come, the body has not.
@@ -66,17 +67,17 @@ def transport_errors(method: str, url: str, *, reading: bool = False) -> Iterato
     where = f"{method} {shown(url)}"
     try:
         yield
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL, httpx.LocalProtocolError, UnicodeError) as error:
+    except (httpcore.UnsupportedProtocol, httpcore.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
         message = f"{where}: the request cannot be sent as it is written; check driver.rest url, method and headers"
         raise ConfigError(message, code="REST.REQUEST_INVALID") from error
-    except httpx.TimeoutException as error:
+    except httpcore.TimeoutException as error:
         message = f"{where}: nothing came for driver.rest.timeout_ms; try again later"
         raise TransientError(message, code="REST.TIMEOUT") from error
-    except httpx.TransportError as error:
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
         raise _broken(where, error, reading) from error
 
 
-def _broken(where: str, error: httpx.TransportError, reading: bool) -> RootsysError:
+def _broken(where: str, error: Exception, reading: bool) -> RootsysError:
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
         message = f"{where}: the certificate is not trusted: {tls.verify_message}; see driver.rest.ca_file"
@@ -87,7 +88,7 @@ def _broken(where: str, error: httpx.TransportError, reading: bool) -> RootsysEr
     if reading:
         message = f"{where}: the connection ended before the response was complete; nothing of it was used"
         return TransientError(message, code="REST.BODY_TRUNCATED")
-    if isinstance(error, httpx.ProxyError):
+    if isinstance(error, httpcore.ProxyError):
         return TransientError(f"{where}: the proxy refused; see driver.rest.proxy", code="REST.PROXY_REFUSED")
     return TransientError(f"{where}: no connection, or it broke; try again later", code="REST.UNREACHABLE")
 

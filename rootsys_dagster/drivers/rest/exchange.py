@@ -1,6 +1,7 @@
 """One page from the wire: signed in, in turn, within its deadline, tried again where that helps, and nowhere else."""
 
 import email.utils
+import re
 import threading
 import time
 import urllib.request
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
+import httpcore
 import httpx
 
 from rootsys_dagster.core.errors import PermanentError, RootsysError
@@ -17,13 +19,15 @@ from rootsys_dagster.core.policy import Retry
 from rootsys_dagster.core.rest_config import RestConfig
 from rootsys_dagster.drivers.rest.auth import SignIn, sign_in
 from rootsys_dagster.drivers.rest.body import ACCEPT_ENCODING, Response, read_response
-from rootsys_dagster.drivers.rest.egress import Clock, Egress, GuardedTransport, tls_context
+from rootsys_dagster.drivers.rest.egress import Clock, Egress, connections, tls_context
 from rootsys_dagster.drivers.rest.errors import deadline_passed, shown, status_error, transport_errors
 from rootsys_dagster.drivers.rest.request import Request
 from rootsys_dagster.resilience import Breaker, Deadline, SharedMembers, Throttle, retrying
 from rootsys_dagster.secrets import MASK, Secrets, encodings
 
 MAX_REDIRECTS: Final = 5
+PLAIN_URL: Final = re.compile(r"[A-Za-z0-9:/?#\[\]@!$&'()*+,;=._~%-]+")
+"""Holds nothing that has to be encoded first."""
 MAX_PAUSE_S: Final = 60.0
 EPOCH_S: Final = 1_000_000_000
 """A reset time above this is a moment, below it a number of seconds: services do not agree."""
@@ -54,14 +58,14 @@ class Exchange:
         breaker = config.circuit_breaker
         self._breaker = Breaker(name, breaker, share(f"circuit-{name}")) if breaker is not None else None
         self._sign_in: SignIn = sign_in(config.auth, url, secrets, self._send_once)
-        self._transport = self._open()
+        self._connections = self._open()
         self._forms: tuple[int, list[bytes]] = (0, [])
 
     def __enter__(self) -> "Exchange":
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._transport.close()
+        self._connections.close()
 
     @property
     def credential_param(self) -> str | None:
@@ -129,19 +133,10 @@ class Exchange:
         """The response with whatever status it has."""
         method, url = request.method, request.url
         self.egress.check_url(url)
-        timeout_s = self.config.timeout_ms / 1000
-        timeout = {"connect": timeout_s, "read": timeout_s, "write": timeout_s, "pool": deadline.left_s()}
         self._clock.deadline = deadline
         try:
             with transport_errors(method, url):
-                outgoing = httpx.Request(
-                    method,
-                    url,
-                    headers=[*request.headers, ("Accept-Encoding", ACCEPT_ENCODING)],
-                    content=request.body,
-                    extensions={"timeout": timeout},
-                )
-                incoming = self._transport.handle_request(outgoing)
+                incoming = self._connections.handle_request(self._outgoing(request, deadline))
             try:
                 return read_response(
                     method,
@@ -160,14 +155,32 @@ class Exchange:
         finally:
             self._clock.deadline = None
 
-    def _open(self) -> httpx.BaseTransport:
+    def _outgoing(self, request: Request, deadline: Deadline) -> httpcore.Request:
+        url = request.url if PLAIN_URL.fullmatch(request.url) else str(httpx.URL(request.url))
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("ascii")
+        timeout_s = self.config.timeout_ms / 1000
+        headers = [("Host", parts.netloc.rpartition("@")[2]), *request.headers, ("Accept-Encoding", ACCEPT_ENCODING)]
+        if request.body is not None or request.method in ("POST", "PUT", "PATCH"):
+            headers.append(("Content-Length", str(len(request.body or b""))))
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        return httpcore.Request(
+            request.method,
+            httpcore.URL(scheme=parts.scheme.encode(), host=host, port=parts.port, target=target.encode()),
+            headers=[(name.encode("ascii"), value.encode()) for name, value in headers],
+            content=request.body,
+            extensions={
+                "timeout": {"connect": timeout_s, "read": timeout_s, "write": timeout_s, "pool": deadline.left_s()}
+            },
+        )
+
+    def _open(self) -> httpcore.ConnectionPool:
         config = self.config
         context = tls_context(self._root / config.ca_file if config.ca_file else None)
         proxy = environment_proxy(self.url) if config.proxy == "environment" else config.proxy
-        if proxy is None:
-            return GuardedTransport(self.egress, context, self._clock)
-        secured = self._secrets.filled(proxy, "driver.rest.proxy", urlsplit(proxy).hostname)
-        return httpx.HTTPTransport(verify=context, trust_env=False, proxy=secured)
+        if proxy is not None:
+            proxy = self._secrets.filled(proxy, "driver.rest.proxy", urlsplit(proxy).hostname)
+        return connections(self.egress, context, self._clock, proxy)
 
     def _without_credentials(self, request: Request, response: Response) -> Response:
         """The response, unless it repeats what was sent in secret: that must not become a record."""

@@ -32,8 +32,13 @@ class Document:
     """
 
     def __init__(self, text: bytes) -> None:
-        self._root = bytes(_raw(text.removeprefix(BOM)))
+        self._root = text.removeprefix(BOM).strip()
+        # Each way of decoding checks the syntax of all that it skips.
         self._members = _members(self._root) if self._root.startswith(b"{") else None
+        self._elements = _elements(self._root) if self._root.startswith(b"[") else None
+        if self._members is None and self._elements is None:
+            _raw(self._root)
+        self.is_one_line = b"\n" not in self._root and b"\r" not in self._root
 
     def at(self, path: Sequence[str]) -> bytes | None:
         """The bytes of the value that *path* leads to, None when it leads nowhere."""
@@ -131,7 +136,8 @@ def _units(config: RestConfig, document: Document, where: str) -> list[bytes]:
         raise PermanentError(message, code="REST.ITEMS_MISSING")
     if not target.startswith(b"["):
         return [one_line(target)]
-    return [one_line(bytes(item)) for item in _elements(target)]
+    items = map(bytes, _elements(target))
+    return list(items if document.is_one_line else map(one_line, items))
 
 
 def one_line(value: bytes) -> bytes:

@@ -153,9 +153,11 @@ class Linked:
         return Ask({}, url=step.get("url"))
 
     def following(self, step: Step, page: Page, response: Response) -> Step | None:
-        for link in _links(response.headers):
+        if "link" not in response.headers:
+            return None
+        for link in httpx.Response(200, headers={"link": response.headers["link"]}).links.values():
             if self._rel in link.get("rel", "").split():
-                return {"page": step["page"] + 1, "url": urljoin(response.url, link["url"])}
+                return {"page": step["page"] + 1, "url": urljoin(response.url, link.get("url", ""))}
         return None
 
     def ahead(self, step: Step) -> Step:
@@ -213,7 +215,3 @@ def scalar_text(value: bytes | None) -> str | None:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         message = "the next page cannot be named: its cursor is no valid text"
         raise PermanentError(message, code="REST.CURSOR_INVALID") from error
-
-
-def _links(headers: httpx.Headers) -> list[dict[str, str]]:
-    return [dict(link) for link in httpx.Response(200, headers=headers).links.values() if "url" in link]

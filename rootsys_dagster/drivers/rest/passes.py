@@ -1,11 +1,11 @@
 """One pass over the pages of a source: where it stands, what it has seen, and the position behind every page."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, Final
+
+import orjson
 
 from rootsys_dagster.core.pointer import tokens
 from rootsys_dagster.core.position import Position
@@ -134,13 +134,13 @@ class Pass:
 
     def _refuse_loops(self, page: Page, body: bytes, following: Step | None) -> None:
         where = f"{self.config.method.upper()} {shown(self.config.url)}"
-        self._steps.add(_hash(_way(self.step)))
-        if following is not None and _hash(_way(following)) in self._steps:
+        self._steps.add(unit_fingerprint(_way(self.step)))
+        if following is not None and unit_fingerprint(_way(following)) in self._steps:
             message = f"{where}: page {self.pages + 1} of this run leads back to a page that was read already"
             raise PaginationLoopError(f"{message}; what was read before is kept, check driver.rest.pagination")
         if not page.units or following is None:
             return
-        digest = hashlib.sha256(body).digest()
+        digest = unit_fingerprint(body)
         if digest in self._bodies:
             message = f"{where}: page {self.pages + 1} of this run is the same as one before it, to the byte"
             raise PaginationLoopError(f"{message}; what was read before is kept, check driver.rest.pagination")
@@ -160,10 +160,7 @@ class Pass:
         return again or int(before is not None and before != self._total)
 
 
-def _way(step: Step) -> Any:
+def _way(step: Step) -> bytes:
     """What the page of *step* is asked for by: not its number, where a cursor or a URL leads to it."""
-    return step.get("cursor") or step.get("url") or step
-
-
-def _hash(value: Any) -> bytes:
-    return hashlib.sha256(json.dumps(value).encode()).digest()
+    way: str | None = step.get("cursor") or step.get("url")
+    return way.encode() if way is not None else orjson.dumps(step)

@@ -48,12 +48,13 @@ class Ask:
 
 
 class RequestTemplate:
-    """The request of ``driver.rest`` without its sign-in."""
+    """The request of ``driver.rest`` without its sign-in. What does not change from page to page is made once."""
 
     def __init__(self, config: RestConfig, secrets: Secrets, agent: str) -> None:
         self._config = config
         self._secrets = secrets
         self._agent = agent
+        self._base: Request | None = None
 
     def url(self) -> str:
         """The URL with every reference in it filled in."""
@@ -68,14 +69,22 @@ class RequestTemplate:
         Raises:
             ConfigError: a secret is not there, or a member cannot be put into the body.
         """
-        config, secrets, base = self._config, self._secrets, self.url()
-        host = urlsplit(base).hostname
+        if self._base is None:
+            self._base = self._filled_in()
+        base = self._base
+        if ask.url is not None:
+            base = replace(base, url=ask.url)
+        if ask.members:
+            base = replace(base, body=with_members((base.body or b"").decode(), ask.members))
+        return base.with_params(ask.params)
+
+    def _filled_in(self) -> Request:
+        config, url = self._config, self.url()
+        host = urlsplit(url).hostname
         headers = [(name, self._filled(value, f"headers {name}", host)) for name, value in self._headers()]
         params = {name: self._filled(value, f"params {name}", host) for name, value in config.params.items()}
-        text = None if config.body is None else secrets.filled(config.body, "driver.rest.body", host)
-        body = with_members(text, ask.members or {})
-        url = ask.url or with_params(base, params)
-        return Request(config.method.upper(), with_params(url, ask.params), tuple(headers), body)
+        body = None if config.body is None else self._secrets.filled(config.body, "driver.rest.body", host).encode()
+        return Request(config.method.upper(), with_params(url, params), tuple(headers), body)
 
     def _filled(self, text: str, what: str, host: str | None) -> str:
         value = self._secrets.filled(text, f"driver.rest.{what}", host)
@@ -95,7 +104,7 @@ class RequestTemplate:
         if config.auth is not None:
             plan["auth"] = config.auth.kind
         if config.body is not None:
-            body = with_members(config.body, ask.members or {}) or b""
+            body = with_members(config.body, ask.members) if ask.members else config.body.encode()
             plan["body"] = redact(body.decode())
         return plan
 
@@ -130,14 +139,12 @@ def without_params(url: str, names: set[str]) -> str:
     return urlunsplit(parts._replace(query="&".join(kept)))
 
 
-def with_members(text: str | None, members: Mapping[str, Any]) -> bytes | None:
+def with_members(text: str, members: Mapping[str, Any]) -> bytes:
     """The body, with members of its JSON object set.
 
     Raises:
         ConfigError: the body is no JSON object, or has no place for a member.
     """
-    if text is None or not members:
-        return None if text is None and not members else (text or "").encode()
     try:
         document = json.loads(text)
         for pointer, value in members.items():
