@@ -15,6 +15,7 @@ from rootsys_dagster.core.project import FabricFile, Project, load_project
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.find import find_logs
 from rootsys_dagster.log.followers import follower_states
+from rootsys_dagster.log.shared_state import circuit_state
 
 
 @click.command()
@@ -62,6 +63,7 @@ def state_of(file: Entry, project: Project) -> dict[str, Any]:
     elif file.interface is not None:
         state["enabled"] = file.interface.enabled
         state["input"] = file.interface.driver.input
+        state["circuit"] = circuit_state(project.state_root, log.stream).read().get("state")
         try:
             driver = open_driver(file.interface, RunOptions(), project)
             state["unread_bytes"] = unread_bytes(driver, state.get("position"))
@@ -159,7 +161,13 @@ def condition(state: dict[str, Any]) -> str:
     if "lag_unknown" in state:
         return "source not readable, see rootsys check"
     behind = state.get("unread_bytes") or state.get("unmerged_commits")
-    return "not run yet" if not state.get("seq") else "new data" if behind else "up to date"
+    if not state.get("seq"):
+        return "not run yet"
+    if state.get("circuit") in ("open", "half_open"):
+        return "left alone after failures"
+    if "unread_bytes" in state and state["unread_bytes"] is None:
+        return "committed"
+    return "new data" if behind else "up to date"
 
 
 def describe(state: dict[str, Any]) -> None:

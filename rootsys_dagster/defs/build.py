@@ -12,7 +12,7 @@ from rootsys_dagster.defs.assets import SpecOf, interface_assets, interface_spec
 from rootsys_dagster.defs.broken import STATUS_TAG, broken_assets, broken_pair, broken_specs
 from rootsys_dagster.defs.fabric import fabric_assets
 from rootsys_dagster.defs.jobs import jobs
-from rootsys_dagster.defs.ops import FETCH_OPS
+from rootsys_dagster.defs.ops import fetch_op_of
 from rootsys_dagster.defs.pairs import AssetPair, Role, fabric_pair, interface_pair
 from rootsys_dagster.defs.resources import Execute, current_project, resources
 from rootsys_dagster.defs.sensors import mirror_sensor, watch_of, watch_sensor
@@ -99,7 +99,7 @@ def _add_interface(project: Project, entry: InterfaceFile, found: _Found, spec_o
         found.assets.append(source)
     reason = why_not_executable(interface)
     if reason is None:
-        found.assets.append(interface_assets(FETCH_OPS[interface.driver.kind], pair, specs))
+        found.assets.append(interface_assets(fetch_op_of(interface), pair, specs))
         found.runnable.append(pair)
         _watch(found, entry, pair)
     else:

@@ -4,16 +4,19 @@ An op finds its interface through the metadata of the assets that it belongs to.
 handles; the names of outputs are the roles of the assets, because Dagster looks a result up by that name.
 """
 
+import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import dagster as dg
 
 import rootsys_dagster.drivers
 import rootsys_dagster.sinks  # noqa: F401  (both register what interface files name)
 from rootsys_dagster.core.errors import FencedError
+from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.project import InterfaceFile, Project
-from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.defs import checks
 from rootsys_dagster.defs.errors import told_to_dagster
 from rootsys_dagster.defs.metadata import commit_tags, data_version, describe, summed
@@ -31,11 +34,18 @@ from rootsys_dagster.pipeline.run import Line, RunReport, open_line
 FIRST, SECOND, THIRD = ({"dagster/priority": str(n)} for n in (0, 1, 2))
 
 
-def fetch_op(kind: str) -> dg.OpDefinition:
-    """The op that reads source systems of one driver kind into the spool."""
+@cache
+def fetch_op(kind: str, host: str | None = None) -> dg.OpDefinition:
+    """The op that reads source systems of one driver kind into the spool.
+
+    Args:
+        host: the server that is asked: with a limit for its pool in Dagster, so many runs ask it at once.
+    """
+    suffix = "" if host is None else f"__{re.sub(r'[^A-Za-z0-9]', '_', host)}"
 
     @dg.op(
-        name=f"{PREFIX}fetch_{kind}",
+        name=f"{PREFIX}fetch_{kind}{suffix}",
+        pool=None if host is None else f"{kind}/{host}",
         description=f"Copy what the {kind} source has beyond the last commit into the spool, as received.",
         out={"spool": dg.Out(dict)},
         required_resource_keys={"project", driver_key(kind)},
@@ -53,7 +63,10 @@ def fetch_op(kind: str) -> dg.OpDefinition:
     return fetch
 
 
-FETCH_OPS = {kind: fetch_op(kind) for kind in DRIVERS.kinds()}
+def fetch_op_of(interface: Interface) -> dg.OpDefinition:
+    """The op that reads the source of one interface; interfaces of one host share it."""
+    rest = interface.driver.rest if interface.driver.kind == "rest" else None
+    return fetch_op(interface.driver.kind, None if rest is None else urlsplit(rest.url).hostname)
 
 
 @dg.op(
@@ -67,12 +80,16 @@ def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str,
     project, entry, pair = _surroundings(context)
     with told_to_dagster(context):
         line = open_line(entry, project)
+        # The first try commits what a fetch that failed has brought; the next one goes on behind that.
+        fetched = _fetch(line, context.run.run_id) if context.retry_number and spool["spool"]["failure"] else spool
         try:
-            report = _execute(context, line, spool)
+            report = _execute(context, line, fetched)
         except (FencedError, SpoolDamagedError) as error:
             # What was fetched overlaps with what another run committed, or is lost: the source still has it.
             context.log.warning(f"{error}; fetching again")
-            report = _execute(context, line, _fetch(line, context.run.run_id))
+            fetched = _fetch(line, context.run.run_id)
+            report = _execute(context, line, fetched)
+        Spooled(**fetched["spool"]).raise_failure()
         # From the log and not from the report: an earlier try of this step may have committed before it failed.
         commits = [one for one in line.log.manifests(after=spool["base_seq"]) if one.run_id == context.run.run_id]
     counts = summed(commits)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from rootsys_dagster.log.commit import folder_name
+from rootsys_dagster.log.commit import StreamId, folder_name
 from rootsys_dagster.log.store import make_folder, storage_errors
 
 FOLDER = ".shared"
@@ -62,8 +62,6 @@ class SharedState:
             os.close(lock)
 
 
-def shared_states(state_root: Path) -> dict[str, dict[str, Any]]:
-    """Every shared state below *state_root* by the name of its file, to be looked at."""
-    folder = state_root / FOLDER
-    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
-    return {path.stem: SharedState(state_root, path.stem).read() for path in paths if not path.name.startswith(".")}
+def circuit_state(state_root: Path, stream: StreamId) -> SharedState:
+    """The state of the circuit breaker of one interface."""
+    return SharedState(state_root, f"circuit-{stream}")

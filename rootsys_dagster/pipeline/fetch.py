@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rootsys_dagster.core.errors import ConfigError, PermanentError, RootsysError, TransientError
 from rootsys_dagster.core.ports import Batch
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.log.spool import SpoolWriter, read_batches, remove_spool
@@ -25,6 +26,17 @@ class Spooled:
     units: int
     raw_bytes: int
     fetch_s: float
+    failure: dict[str, Any] | None = None
+    """Why the fetch ended before its source did; what came before that is in the spool. See :meth:`raise_failure`."""
+
+    def raise_failure(self) -> None:
+        """Raise what ended the fetch, if anything did: to be called when the batches are committed."""
+        if self.failure is None:
+            return
+        message, code = self.failure["message"], self.failure["code"]
+        if self.failure["is_transient"]:
+            raise TransientError(message, retry_after_s=self.failure["retry_after_s"], code=code)
+        raise PermanentError(message, code=code)
 
     def to_json(self) -> dict[str, Any]:
         """Plain members."""
@@ -34,8 +46,10 @@ class Spooled:
 def fetch_to_spool(line: Line, run_id: str) -> Spooled:
     """Read the source from the last commit on, within the limits of one run.
 
+    A source that fails on the way leaves its failure in the handle, for after the commit of what came before.
+
     Raises:
-        RootsysError: whatever the driver raises; the spool of the run is removed.
+        RootsysError: whatever the driver raises before its first batch; the spool of the run is removed.
     """
     preflight(line.log.state_root)
     head = line.log.head()
@@ -48,7 +62,7 @@ def fetch_to_spool(line: Line, run_id: str) -> Spooled:
         remove_spool(writer.folder)
         raise
     elapsed_s = time.monotonic() - fetch.began_s
-    return Spooled(str(path), sha256, start, fetch.count, fetch.units, fetch.raw_bytes, elapsed_s)
+    return Spooled(str(path), sha256, start, fetch.count, fetch.units, fetch.raw_bytes, elapsed_s, fetch.failure)
 
 
 def read_spool(spooled: Spooled) -> Iterator[Batch]:
@@ -69,11 +83,12 @@ class _Fetch:
     def __init__(self, line: Line) -> None:
         self.line = line
         self.count = self.units = self.raw_bytes = 0
+        self.failure: dict[str, Any] | None = None
         self.began_s = time.monotonic()
 
     def batches(self, start: Position | None) -> Iterator[Batch]:
         limits = self.line.interface.limits
-        for batch in self.line.driver.read(start):
+        for batch in self._until_failure(self.line.driver.read(start)):
             self.count += 1
             self.units += len(batch.units)
             self.raw_bytes += batch.raw_bytes
@@ -82,3 +97,22 @@ class _Fetch:
             if limit:
                 refuse_to_split(batch, limit, self.line.interface.name)
                 return
+
+    def _until_failure(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches; when the source fails behind the last place where a read can be resumed, they end there."""
+        ends_well = False
+        try:
+            for batch in batches:
+                yield batch
+                ends_well = batch.resumable
+        except RootsysError as error:
+            # In the middle of what cannot be split nothing can be kept, and a file that has to be mended is no way on.
+            if not ends_well or isinstance(error, ConfigError):
+                raise
+            is_transient = isinstance(error, TransientError)
+            self.failure = {
+                "message": error.message,
+                "code": error.code,
+                "is_transient": is_transient,
+                "retry_after_s": error.retry_after_s if is_transient else None,
+            }

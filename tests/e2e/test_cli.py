@@ -221,7 +221,8 @@ def test_check_takes_files_from_anywhere(tmp_path):
 
 
 def test_check_warns_of_a_driver_that_is_not_part_of_this_version(shop):
-    shop.interface("mes", driver={"kind": "rest", "rest": {"url": "http://localhost/"}})
+    kafka = {"brokers": ["localhost:9092"], "topic": "mes", "group_id": "g", "format": "json", "mvp_input": "mes.jsonl"}
+    shop.interface("mes", driver={"kind": "stream", "stream": {"source": "kafka", "kafka": kafka}})
     done = rootsys("check", cwd=shop.root)
     assert done.returncode == 0, done.stdout
     assert "[PLUGIN.UNKNOWN]" in done.stderr

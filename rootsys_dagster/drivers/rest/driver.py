@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.errors import PermanentError
@@ -21,7 +22,7 @@ from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.core.rest_config import RestConfig
 from rootsys_dagster.drivers.rest.body import Response
 from rootsys_dagster.drivers.rest.errors import shown
-from rootsys_dagster.drivers.rest.exchange import Exchange, OwnState
+from rootsys_dagster.drivers.rest.exchange import Exchange, Shared
 from rootsys_dagster.drivers.rest.page import Page, parse_page
 from rootsys_dagster.drivers.rest.paging import Paging, Step, paging_of
 from rootsys_dagster.drivers.rest.passes import Pass, Turned
@@ -29,9 +30,8 @@ from rootsys_dagster.drivers.rest.places import PageItems
 from rootsys_dagster.drivers.rest.request import Ask, RequestTemplate, masked_userinfo, without_params
 from rootsys_dagster.drivers.rest.watermark import Watermark
 from rootsys_dagster.drivers.whole_lines import KEPT_BYTES
-from rootsys_dagster.log.commit import tool_version
-from rootsys_dagster.log.shared_state import SharedState
-from rootsys_dagster.resilience import Deadline, SharedMembers
+from rootsys_dagster.log.commit import StreamId, tool_version
+from rootsys_dagster.resilience import Deadline
 from rootsys_dagster.secrets import Secrets, redact
 
 
@@ -95,12 +95,9 @@ class RestDriver(Driver[DriverConfig]):
         return Pass.resumed(resume, self.rest, self.paging, self.watermark)
 
     def _exchange(self) -> Exchange:
-        name = f"{self.context.name}@{self.context.version}"
-        return Exchange(name, self.rest, self.template.url(), self.context.root, self.secrets, self._share)
-
-    def _share(self, name: str) -> SharedMembers:
-        root = self.context.state_root
-        return OwnState() if root is None else SharedState(root, name)
+        stream, url = StreamId(self.context.name, self.context.version), self.template.url()
+        shared = Shared.of(self.context.state_root, stream, urlsplit(url).hostname or "")
+        return Exchange(str(stream), self.rest, url, self.context.root, self.secrets, shared)
 
     def _responses(
         self, exchange: Exchange, progress: Pass, deadline: Deadline | None

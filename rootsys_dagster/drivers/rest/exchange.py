@@ -5,8 +5,9 @@ import re
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
@@ -22,6 +23,8 @@ from rootsys_dagster.drivers.rest.body import ACCEPT_ENCODING, Response, read_re
 from rootsys_dagster.drivers.rest.egress import Clock, Egress, connections, tls_context
 from rootsys_dagster.drivers.rest.errors import deadline_passed, shown, status_error, transport_errors
 from rootsys_dagster.drivers.rest.request import Request
+from rootsys_dagster.log.commit import StreamId
+from rootsys_dagster.log.shared_state import SharedState, circuit_state
 from rootsys_dagster.resilience import Breaker, Deadline, SharedMembers, Throttle, retrying
 from rootsys_dagster.secrets import MASK, Secrets, encodings
 
@@ -32,8 +35,20 @@ MAX_PAUSE_S: Final = 60.0
 EPOCH_S: Final = 1_000_000_000
 """A reset time above this is a moment, below it a number of seconds: services do not agree."""
 
-Share = Callable[[str], SharedMembers]
-"""State that processes share, by its name."""
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What processes share: the circuit breaker of an interface, the rate limit of a host."""
+
+    circuit: SharedMembers
+    rate: SharedMembers
+
+    @classmethod
+    def of(cls, state_root: Path | None, stream: StreamId, host: str) -> "Shared":
+        """Below *state_root*; without one it ends with the run."""
+        if state_root is None:
+            return cls(OwnState(), OwnState())
+        return cls(circuit_state(state_root, stream), SharedState(state_root, f"rate-{host}"))
 
 
 class Exchange:
@@ -41,10 +56,10 @@ class Exchange:
 
     Args:
         url: with every reference filled in: credentials go to its origin only.
-        share: gives the state of the circuit breaker and of the rate limit.
+        shared: the state of the circuit breaker and of the rate limit.
     """
 
-    def __init__(self, name: str, config: RestConfig, url: str, root: Path, secrets: Secrets, share: Share) -> None:
+    def __init__(self, name: str, config: RestConfig, url: str, root: Path, secrets: Secrets, shared: Shared) -> None:
         self.name = name
         self.config = config
         self.url = url
@@ -53,10 +68,9 @@ class Exchange:
         self._clock = Clock()
         self.egress = Egress([url, *config.urls()], config.hosts)
         self.egress.check_url(url)
-        parts = urlsplit(url)
-        self._throttle = Throttle(config.rate_limit, share(f"rate-{parts.hostname}"))
+        self._throttle = Throttle(config.rate_limit, shared.rate)
         breaker = config.circuit_breaker
-        self._breaker = Breaker(name, breaker, share(f"circuit-{name}")) if breaker is not None else None
+        self._breaker = Breaker(name, breaker, shared.circuit) if breaker is not None else None
         self._sign_in: SignIn = sign_in(config.auth, url, secrets, self._send_once)
         self._connections = self._open()
         self._forms: tuple[int, list[bytes]] = (0, [])
