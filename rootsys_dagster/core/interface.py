@@ -13,6 +13,7 @@ from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.errors import Problem
 from rootsys_dagster.core.incremental import Incremental, Watermark
 from rootsys_dagster.core.policy import CommitEvery, DeadLetterPolicy, Limits, OnFail
+from rootsys_dagster.core.rest_config import RestConfig
 
 RecordIdPolicy = Literal["strict", "hash_fallback"]
 
@@ -105,6 +106,8 @@ class Interface(Described):
             if self.driver.kind not in ("rest", "db"):
                 message = f"kind {self.driver.kind} keeps its place by itself; remove it"
                 found.add("INCREMENTAL_UNEXPECTED", f"{at}/incremental", message, [kind])
+        if self.driver.kind == "rest" and self.driver.rest is not None:
+            self.check_inject(self.driver.rest, f"{at}/driver/rest/inject", found)
         names: dict[str, int] = {}
         for index, watermark in enumerate(self.watermarks):
             watermark.check(f"{at}/watermarks/{index}", found)
@@ -114,6 +117,18 @@ class Interface(Described):
         if self.watermarks and self.driver.kind != "db":
             message = f"kind {self.driver.kind} has no query to put them into; remove them"
             found.add("WATERMARKS_UNEXPECTED", f"{at}/watermarks", message, [kind])
+
+    def check_inject(self, rest: RestConfig, at: str, found: Findings) -> None:
+        """A request can only ask for places that the interface keeps."""
+        mode = self.incremental.mode if self.incremental is not None else None
+        for index, inject in enumerate(rest.inject):
+            wanted = "cursor" if inject.source == "watermark" else "window"
+            if mode != wanted:
+                message = f'{inject.source} needs "incremental" with "mode": "{wanted}"'
+                found.add("REST_INJECT_NEEDS_INCREMENTAL", f"{at}/{index}/from", message)
+        if mode == "window" and not rest.inject:
+            message = 'the request does not ask for the window; put "window_start" and "window_end" into it'
+            found.add("REST_INJECT_REQUIRED", at, message)
 
 
 def check_pointers(pointers: Sequence[str], at: str, found: Findings) -> None:

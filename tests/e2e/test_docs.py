@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from rootsys_dagster.core.interface import parse_interface
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)(?: file=(\S+))?\n(.*?)^```$|^<!-- allow (\S+) (\S+) -->$", re.MULTILINE | re.DOTALL)
@@ -40,7 +42,9 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> N
 def test_the_json_of_a_page_is_json(page: Path) -> None:
     for language, _, text, *_ in BLOCK.findall(page.read_text()):
         if language == "json":
-            json.loads(text)
+            document = json.loads(text)
+            if "driver" in document:
+                parse_interface(text.encode(), str(page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)

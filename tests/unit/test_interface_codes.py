@@ -32,6 +32,10 @@ def incremental(**members: Any) -> Document:
     return db() | {"incremental": {"field": "updated_at", **members}}
 
 
+def inject(**members: Any) -> Document:
+    return rest(inject=[{"from": "watermark", **members}]) | {"incremental": {"field": "/updated_at"}}
+
+
 def watermark(**members: Any) -> Document:
     return db() | {"watermarks": [{"name": "since", "resolver_sql": "SELECT 1", **members}]}
 
@@ -201,9 +205,13 @@ OUR_CODES: list[tuple[str, str, Document]] = [
     ("REST_MAX_DECODED_INVALID", "/driver/rest/max_decoded_bytes", rest(max_decoded_bytes=0)),
     ("REST_ERROR_POINTER_INVALID", "/driver/rest/error_pointer", rest(error_pointer="error")),
     ("REST_MAX_RETRY_AFTER_INVALID", "/driver/rest/max_retry_after_s", rest(max_retry_after_s=-1)),
-    ("REST_INJECT_PARAM_EMPTY", "/driver/rest/inject/0/param", rest(inject=[{"param": " ", "from": "watermark"}])),
-    ("REST_INJECT_BODY_INVALID", "/driver/rest/inject/0/body", rest(inject=[{"body": "a", "from": "watermark"}])),
-    ("REST_INJECT_TARGET_REQUIRED", "/driver/rest/inject/0", rest(inject=[{"from": "watermark"}])),
+    ("REST_INJECT_PARAM_EMPTY", "/driver/rest/inject/0/param", inject(param=" ")),
+    ("REST_INJECT_BODY_INVALID", "/driver/rest/inject/0/body", inject(body="a")),
+    ("REST_INJECT_TARGET_REQUIRED", "/driver/rest/inject/0", inject()),
+    ("REST_INJECT_NEEDS_INCREMENTAL", "/driver/rest/inject/0/from",
+     rest(inject=[{"param": "since", "from": "watermark"}])),
+    ("REST_INJECT_REQUIRED", "/driver/rest/inject",
+     rest() | {"incremental": {"field": "/at", "mode": "window", "start": "2026-01-01", "step": "P1D"}}),
     ("REST_HOST_INVALID", "/driver/rest/hosts/0", rest(hosts=["https://api.example.com"])),
     ("REST_CA_FILE_EMPTY", "/driver/rest/ca_file", rest(ca_file="")),
     ("REST_PROXY_INVALID", "/driver/rest/proxy", rest(proxy="proxy:3128")),

@@ -23,6 +23,7 @@ PAGE_DRIFT: Final = "PAGE_DRIFT"
 FUTURE_WATERMARK: Final = "FUTURE_WATERMARK"
 """An item says that it is of a time to come; it is a record, and does not move the watermark."""
 BEFORE_WATERMARK: Final = "before_watermark"
+OUTSIDE_WINDOW: Final = "outside_window"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Pass:
     """A pass under way.
 
     Attributes:
+        replaces: whether the pass brings everything anew.
         number: how many passes are complete.
         step: the page that comes next.
         committed: the watermark up to which everything is committed; None for a source that is read whole.
@@ -58,6 +60,7 @@ class Pass:
     config: RestConfig
     paging: Paging
     watermark: Watermark | None
+    replaces: bool
     number: int
     step: Step
     is_fresh: bool
@@ -81,6 +84,7 @@ class Pass:
             config=config,
             paging=paging,
             watermark=watermark,
+            replaces=watermark is None,
             number=known.get("pass", 0),
             step=known.get("at", paging.first()),
             is_fresh="at" not in known,
@@ -88,6 +92,11 @@ class Pass:
             low=watermark.asked_from(committed) if watermark is not None else None,
             high=known.get("high", committed),
         )
+
+    @classmethod
+    def of_window(cls, config: RestConfig, paging: Paging) -> "Pass":
+        """The pass over one window: it replaces nothing, and is not left half way."""
+        return cls(config, paging, None, False, 0, paging.first(), False, None, None, None)
 
     def turn(self, page: Page, body: bytes, following: Step | None) -> Turned:
         """Take in the page of the current step, and go on to *following*.
@@ -109,7 +118,7 @@ class Pass:
                 skipped[BEFORE_WATERMARK] = seen.kept.count(False)
                 items = list(compress(items, seen.kept))
         stopped = MAX_PAGES if following is not None and self.pages == self.paging.max_pages else None
-        replaces = self.is_fresh and self.watermark is None
+        replaces = self.is_fresh and self.replaces
         self.is_fresh = False
         if following is not None:
             self.step = following

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from rootsys_dagster.core.errors import ConfigError
-from rootsys_dagster.core.incremental import Incremental, instant_text, parse_instant
+from rootsys_dagster.core.incremental import Incremental, Window, instant_text, parse_instant
 from rootsys_dagster.core.pointer import tokens
 from rootsys_dagster.drivers.rest.page import REFUSALS, Document
 
@@ -81,6 +81,11 @@ class Watermark:
             elif top is None or (key[0] == top[0] and key > top):
                 top, high = key, text
         return Seen(kept, high, future)
+
+    def within(self, units: Sequence[bytes], window: Window) -> list[bool]:
+        """For each unit whether it belongs into *window*: one that names no moment does, because it was asked for."""
+        moments = (parse_instant(text) if (text := self._value(unit)) is not None else None for unit in units)
+        return [moment is None or window.start <= moment < window.end for moment in moments]
 
     def reaches(self, asked: str | None, high: str | None) -> bool:
         """Whether a read from *asked* may bring items again of which the greatest value was *high*."""
