@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rootsys_dagster.core.driver_config import DriverConfig
-from rootsys_dagster.core.errors import ConfigError, TransientError
+from rootsys_dagster.core.errors import ConfigError, PermanentError, RootsysError, TransientError
 from rootsys_dagster.core.interface import Interface, parse_interface
 from rootsys_dagster.core.ports import Batch, Driver, DriverContext
 from rootsys_dagster.core.position import Position
@@ -17,7 +17,7 @@ from rootsys_dagster.core.registry import LOCATORS
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.verify import verify_log
 from rootsys_dagster.pipeline.export import export_lines
-from rootsys_dagster.pipeline.fetch import fetch_to_spool, read_spool
+from rootsys_dagster.pipeline.fetch import Spooled, fetch_to_spool, read_spool
 from rootsys_dagster.pipeline.run import Line, RunReport, ingest, run_fetched
 
 
@@ -193,3 +193,41 @@ def test_what_was_asked_stands_in_the_manifest_and_passes_the_spool(line: Line) 
     report = run_fetched(line, read_spool(spooled), spooled.start, run_id="run")
     assert [commit.asked for commit in report.manifests] == [{"sql": "SELECT 1"}]
     assert ids(line) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TransientError("gone", retry_after_s=7, code="REST.TIMEOUT"), PermanentError("moved", code="REST.NOT_FOUND")],
+    ids=["transient", "permanent"],
+)
+def test_a_fetch_that_fails_on_the_way_keeps_what_it_has_and_says_so_after_the_commit(
+    line: Line, error: TransientError | PermanentError
+) -> None:
+    assert isinstance(line.driver, Numbers)
+    line.driver.batches, line.driver.failure = [batch(0, 2, 1), batch(2, 2, 2)], error
+    spooled = Spooled(**json.loads(json.dumps(fetch_to_spool(line, "run").to_json())))
+    run_fetched(line, read_spool(spooled), spooled.start, run_id="run")
+    assert ids(line) == [0, 1, 2, 3]
+    with pytest.raises(type(error)) as caught:
+        spooled.raise_failure()
+    assert (caught.value.message, caught.value.code) == (error.message, error.code)
+    if isinstance(error, TransientError):
+        assert isinstance(caught.value, TransientError)
+        assert caught.value.retry_after_s == error.retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("batches", "error"),
+    [
+        ([], TransientError("gone")),
+        ([batch(0, 2, 1), batch(2, 2, 1, resumable=False)], TransientError("gone")),
+        ([batch(0, 2, 1)], ConfigError("wrong")),
+    ],
+    ids=["nothing came", "in the middle of what cannot be split", "a file is wrong"],
+)
+def test_a_fetch_with_nothing_to_keep_fails_at_once(line: Line, batches: list[Batch], error: RootsysError) -> None:
+    assert isinstance(line.driver, Numbers)
+    line.driver.batches, line.driver.failure = batches, error
+    with pytest.raises(type(error)):
+        fetch_to_spool(line, "run")
+    assert not list(line.log.folder.glob("spool/*"))
