@@ -61,7 +61,7 @@ class RestDriver(Driver[DriverConfig]):
     def check(self) -> None:
         """Sign in and ask for the first page: raises what would stop a read."""
         with self._exchange() as exchange:
-            request = self.template.build(self._ask(self.paging.first(), self._places()))
+            request = self.template.build(self._next(None))
             parse_page(self.rest, request.method, exchange.fetch(request, None))
 
     def read(self, resume: Position | None) -> Iterator[Batch]:
@@ -80,11 +80,7 @@ class RestDriver(Driver[DriverConfig]):
 
     def plan(self, resume: Position | None) -> dict[str, Any]:
         """The next request, as the interface file writes it and with what it takes from *resume*."""
-        if self.incremental is not None and self.incremental.mode == "window":
-            window = next(self._due(done_windows(resume)), None)
-            return self.template.shown(self._ask(self.paging.first(), self._places(window=window)))
-        progress = self._pass(resume)
-        return self.template.shown(self._ask(progress.step, self._places(progress.low)))
+        return self.template.shown(self._next(resume))
 
     @property
     def remembers_units(self) -> bool:
@@ -99,6 +95,14 @@ class RestDriver(Driver[DriverConfig]):
             return self.context.window is not None and is_done(self.context.window, done_windows(resume))
         asked = self.watermark.asked_from(resume.get("watermark"))
         return self.watermark.reaches(asked, end.get("high", end.get("watermark")))
+
+    def _next(self, resume: Position | None) -> Ask:
+        """What the first request behind *resume* asks for."""
+        if self.incremental is not None and self.incremental.mode == "window":
+            window = next(self._due(done_windows(resume)), None)
+            return self._ask(self.paging.first(), self._places(window=window))
+        progress = self._pass(resume)
+        return self._ask(progress.step, self._places(progress.low))
 
     def _pass(self, resume: Position | None) -> Pass:
         return Pass.resumed(resume, self.rest, self.paging, self.watermark)

@@ -22,6 +22,7 @@ from rootsys_dagster.resilience import Deadline
 MAX_CONNECTIONS: Final = 32
 KEEPALIVE_S: Final = 30.0
 EVERYWHERE: Final = ("0.0.0.0/0", "::/0")
+NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -91,8 +92,14 @@ def _is_network(text: str) -> bool:
 
 
 def _is_public(address: Address) -> bool:
-    embedded = getattr(address, "ipv4_mapped", None)
-    return (embedded or address).is_global and not address.is_multicast
+    """Whether *address* is one of the open Internet; one that carries an IPv4 address is judged by that."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inside = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
+        if address in NAT64:
+            inside = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inside is not None:
+            return _is_public(inside)
+    return address.is_global and not address.is_multicast
 
 
 def _resolve(host: str, port: int, timeout_s: float | None) -> list[str]:

@@ -29,6 +29,8 @@ class Paging(Protocol):
     max_pages: int | None
     """Of one run; the next one goes on."""
     in_flight: int
+    kept: frozenset[str]
+    """The members of every step but the first."""
 
     def first(self) -> Step:
         """The step of the first page."""
@@ -52,6 +54,7 @@ class Single:
 
     max_pages: int | None = None
     in_flight = 1
+    kept = frozenset[str]()
 
     def first(self) -> Step:
         return {}
@@ -68,6 +71,8 @@ class Single:
 
 class Numbered:
     """Page numbers; the end is a page without records."""
+
+    kept = frozenset({"page"})
 
     def __init__(self, config: PagePagination) -> None:
         self._config = config
@@ -90,6 +95,8 @@ class Numbered:
 
 class Offset:
     """Offsets; the end is a page without records."""
+
+    kept = frozenset({"offset"})
 
     def __init__(self, config: OffsetPagination) -> None:
         self._config = config
@@ -114,6 +121,7 @@ class Cursor:
     """Each page holds the cursor of the next; the end is a page without one, or with its own."""
 
     in_flight = 1
+    kept = frozenset({"page", "cursor"})
 
     def __init__(self, config: CursorPagination) -> None:
         self._config = config
@@ -141,6 +149,7 @@ class Linked:
     """The header Link names the next page. Source: RFC 8288."""
 
     in_flight = 1
+    kept = frozenset({"page", "url"})
 
     def __init__(self, config: LinkPagination) -> None:
         self._rel = config.rel
@@ -168,6 +177,7 @@ class NextUrl:
     """Each page holds the URL of the next."""
 
     in_flight = 1
+    kept = frozenset({"page", "url"})
 
     def __init__(self, config: NextUrlPagination) -> None:
         self._path = tokens(config.next_url_path)

@@ -79,15 +79,18 @@ class Pass:
     ) -> "Pass":
         """The pass that *resume* is in the middle of, else the next one from its first page."""
         known = resume or {}
+        # Where the way of paging was changed since, the pass begins anew.
+        begun = known.get("at") if paging.kept == frozenset(known.get("at", ())) else None
         committed = known.get("watermark")
         return cls(
             config=config,
             paging=paging,
             watermark=watermark,
-            replaces=watermark is None,
+            # What was read whole before has no watermark to go on from.
+            replaces=watermark is None or "pass" in known,
             number=known.get("pass", 0),
-            step=known.get("at", paging.first()),
-            is_fresh="at" not in known,
+            step=begun or paging.first(),
+            is_fresh=begun is None,
             committed=committed,
             low=watermark.asked_from(committed) if watermark is not None else None,
             high=known.get("high", committed),
