@@ -13,6 +13,7 @@ import httpcore
 import httpx
 
 from rootsys_dagster.core.errors import ConfigError, PermanentError, RootsysError, TransientError
+from rootsys_dagster.secrets import redact
 
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 WAYS_OUT: Final = {
@@ -36,7 +37,7 @@ class PaginationLoopError(PermanentError):
 def shown(url: str) -> str:
     """*url* for people: without the user, password, query and fragment, any of which may hold a secret."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return redact(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
 def status_error(method: str, url: str, status: int, retry_after_s: float | None) -> RootsysError:
