@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import orjson
@@ -54,6 +54,8 @@ record_key = xxh3_128_digest
 from :func:`key_seed`. An alias, because a Python frame per record would cost more than the hash.
 """
 
+ALREADY_COMMITTED: Final = "already_committed"
+"""The name under which units are counted as skipped that a read brings again."""
 unit_fingerprint = xxh3_128_digest
 """``unit_fingerprint(unit)``: 16 bytes by which a unit that is read again is known, key and content at once."""
 

@@ -3,16 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Any, Final
+from typing import Any
 
 from rootsys_dagster.core.errors import LogDamagedError
 from rootsys_dagster.core.ports import Batch, Driver, Locators
 from rootsys_dagster.core.record import KEY_BYTES, unit_fingerprint
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest
-
-ALREADY_COMMITTED: Final = "already_committed"
-"""The name under which such units are counted as skipped."""
 
 
 @dataclass(frozen=True, slots=True)

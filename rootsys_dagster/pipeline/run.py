@@ -13,11 +13,11 @@ from rootsys_dagster.core.policy import Limits
 from rootsys_dagster.core.ports import Batch, Driver, DriverContext
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project
-from rootsys_dagster.core.record import unit_fingerprint
+from rootsys_dagster.core.record import ALREADY_COMMITTED, unit_fingerprint
 from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
 from rootsys_dagster.log.manifest import ConservationError, Counts, Manifest, Mode
-from rootsys_dagster.pipeline.committed_units import ALREADY_COMMITTED, CommittedUnits
+from rootsys_dagster.pipeline.committed_units import CommittedUnits
 from rootsys_dagster.pipeline.normalise import Normaliser
 
 Progress = Callable[[Counts], None]

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import orjson
 
+from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.pointer import tokens
 from rootsys_dagster.core.position import Position
-from rootsys_dagster.core.record import unit_fingerprint
+from rootsys_dagster.core.record import ALREADY_COMMITTED, unit_fingerprint
 from rootsys_dagster.core.rest_config import RestConfig
 from rootsys_dagster.core.rest_paging_config import OffsetPagination, PagePagination
 from rootsys_dagster.drivers.rest.errors import PaginationLoopError, shown
@@ -22,6 +23,9 @@ PAGE_DRIFT: Final = "PAGE_DRIFT"
 """The records moved while they were paged through: an item came again, or their number changed."""
 FUTURE_WATERMARK: Final = "FUTURE_WATERMARK"
 """An item says that it is of a time to come; it is a record, and does not move the watermark."""
+NO_WATERMARK: Final = "NO_WATERMARK"
+"""An item has nothing where the watermark should stand. It is a record, and does not move the watermark either."""
+MAX_SET_ASIDE: Final = 1000
 BEFORE_WATERMARK: Final = "before_watermark"
 OUTSIDE_WINDOW: Final = "outside_window"
 
@@ -55,6 +59,7 @@ class Pass:
         committed: the watermark up to which everything is committed; None for a source that is read whole.
         low: the watermark that this pass asks for.
         high: the greatest watermark that it has seen.
+        set_aside: short fingerprints of items that were read and have no place: no watermark, or one to come.
     """
 
     config: RestConfig
@@ -67,6 +72,7 @@ class Pass:
     committed: str | None
     low: str | None
     high: str | None
+    set_aside: frozenset[str] = frozenset()
     pages: int = 0
     _steps: set[bytes] = field(default_factory=set[bytes])
     _bodies: set[bytes] = field(default_factory=set[bytes])
@@ -94,6 +100,7 @@ class Pass:
             committed=committed,
             low=watermark.asked_from(committed) if watermark is not None else None,
             high=known.get("high", committed),
+            set_aside=frozenset(known.get("set_aside", ())),
         )
 
     @classmethod
@@ -115,11 +122,16 @@ class Pass:
         if self.watermark is not None:
             seen = self.watermark.look(page.units, self.low, self.high, utc_now())
             self.high = seen.high
-            if seen.future:
-                warnings[FUTURE_WATERMARK] = seen.future
-            if not all(seen.kept):
-                skipped[BEFORE_WATERMARK] = seen.kept.count(False)
-                items = list(compress(items, seen.kept))
+            known = self._set_aside(page, [*seen.placeless, *seen.future])
+            odd = {
+                NO_WATERMARK: len(set(seen.placeless) - known),
+                FUTURE_WATERMARK: len(set(seen.future) - known),
+            }
+            warnings |= {code: count for code, count in odd.items() if count}
+            left_out = {BEFORE_WATERMARK: seen.kept.count(False), ALREADY_COMMITTED: len(known)}
+            skipped = {name: count for name, count in left_out.items() if count}
+            if skipped:
+                items = [number for number in compress(items, seen.kept) if number not in known]
         stopped = MAX_PAGES if following is not None and self.pages == self.paging.max_pages else None
         replaces = self.is_fresh and self.replaces
         self.is_fresh = False
@@ -135,12 +147,27 @@ class Pass:
             ends=following is None or stopped is not None,
         )
 
+    def _set_aside(self, page: Page, numbers: Sequence[int]) -> frozenset[int]:
+        """Those of the items without a place that were read before; the others are remembered from now on."""
+        prints = {number: unit_fingerprint(page.units[number])[:6].hex() for number in numbers}
+        known = frozenset(number for number, fingerprint in prints.items() if fingerprint in self.set_aside)
+        self.set_aside = self.set_aside | frozenset(prints.values())
+        if len(self.set_aside) > MAX_SET_ASIDE:
+            raise ConfigError(
+                f"more than {MAX_SET_ASIDE} items have nothing at incremental.field, or a moment to come, so that it "
+                "cannot be told which of them are new; choose a field that every item has",
+                code="REST.WATERMARKS_MISSING",
+            )
+        return known
+
     def _position(self, following: Step | None) -> Position:
         place: dict[str, Any] = {} if following is None else {"at": following}
+        if self.set_aside:
+            place["set_aside"] = sorted(self.set_aside)
         if self.watermark is None:
             return {"pass": self.number + (following is None), **place}
         if following is None:
-            return {} if self.high is None else {"watermark": self.high}
+            return place if self.high is None else {"watermark": self.high} | place
         known = {"watermark": self.committed, "high": self.high}
         return {name: value for name, value in known.items() if value is not None} | place
 

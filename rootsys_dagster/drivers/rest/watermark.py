@@ -28,14 +28,16 @@ class Seen:
     """What the items of one page say.
 
     Attributes:
-        kept: for each item whether it is at or behind the place that was asked for.
+        kept: for each item whether it is at or behind the place that was asked for; one without a place is.
         high: the greatest value that is not in the future, as written; None when no item has one.
-        future: how many items name a moment that has not come yet.
+        placeless: the numbers of the items that have no value there.
+        future: the numbers of those that name a moment that has not come yet.
     """
 
     kept: list[bool]
     high: str | None
-    future: int
+    placeless: list[int]
+    future: list[int]
 
 
 class Watermark:
@@ -69,18 +71,21 @@ class Watermark:
         """What *units* say, behind *low* and with *high* the greatest value so far."""
         floor, top = key_of(low) if low is not None else None, key_of(high) if high is not None else None
         kept: list[bool] = []
-        future = 0
-        for unit in units:
+        placeless: list[int] = []
+        future: list[int] = []
+        for number, unit in enumerate(units):
             text = self._value(unit)
             key = key_of(text) if text is not None else None
             kept.append(key is None or floor is None or key[0] != floor[0] or key >= floor)
-            if text is None or key is None or not kept[-1]:
+            if text is None:
+                placeless.append(number)
+            if key is None or not kept[-1]:
                 continue
             if isinstance(key[1], datetime) and key[1] > now:
-                future += 1
+                future.append(number)
             elif top is None or (key[0] == top[0] and key > top):
                 top, high = key, text
-        return Seen(kept, high, future)
+        return Seen(kept, high, placeless, future)
 
     def within(self, units: Sequence[bytes], window: Window) -> list[bool]:
         """For each unit whether it belongs into *window*: one that names no moment does, because it was asked for."""
