@@ -66,6 +66,10 @@ class Watermark(Config):
     connection: str | None = Field(default=None, description="Where to ask; the connection of the query by default.")
     resolver_sql: Text = Field(description="Its first row and column is the value.")
     default: str | None = Field(default=None, description="The value when there is no row, or NULL in it.")
+    literal: bool = Field(
+        default=False,
+        description="Write the value into the query instead of binding it. Whoever can change it can change the query.",
+    )
 
     def check(self, at: str, found: Findings) -> None:
         if not NAME.fullmatch(self.name):

@@ -58,6 +58,10 @@ def page(**members: Any) -> Document:
     return rest(pagination={"kind": "page", "page": block})
 
 
+def table(name: str) -> Document:
+    return driver("db", db={"kind": "mysql", "connection": "c", "table": name})
+
+
 def db(kind: str = "postgres", **members: Any) -> Document:
     return driver("db", db={"kind": kind, "connection": "c", "query": "SELECT 1", **members})
 
@@ -245,6 +249,19 @@ OUR_CODES: list[tuple[str, str, Document]] = [
     ("WATERMARK_CONNECTION_EMPTY", "/watermarks/0/connection", watermark(connection="")),
     ("WATERMARK_RESOLVER_SQL_EMPTY", "/watermarks/0/resolver_sql", watermark(resolver_sql=" ")),
     ("WATERMARKS_UNEXPECTED", "/watermarks", interface(watermarks=[{"name": "a", "resolver_sql": "SELECT 1"}])),
+    ("DB_QUERY_REQUIRED", "/driver/db/query", driver("db", db={"kind": "sqlite", "connection": "c"})),
+    ("DB_TABLE_QUERY_CONFLICT", "/driver/db/table", db(table="events")),
+    ("DB_TABLE_INVALID", "/driver/db/table", table("events; DROP TABLE events")),
+    ("DB_COLUMN_INVALID", "/driver/db/columns/1", db(columns=["id", 'a"b'])),
+    ("DUPLICATE_ENTRY", "/driver/db/columns/1", db(columns=["id", "id"])),
+    ("DB_COLUMN_INVALID", "/driver/db/partition_key", db(partition_key="id)")),
+    ("DB_SHARDS_INVALID", "/driver/db/shards", db(partition_key="id", shards=0)),
+    ("DB_SHARDS_WITHOUT_KEY", "/driver/db/shards", db(shards=4)),
+    ("DB_CA_FILE_EMPTY", "/driver/db/ca_file", db("mysql", ca_file=" ")),
+    ("DB_CA_FILE_UNUSED", "/driver/db/ca_file", db("postgres", ca_file="ca.pem")),
+    ("DB_CONNECT_TIMEOUT_INVALID", "/driver/db/connect_timeout_ms", db(connect_timeout_ms=0)),
+    ("DB_STATEMENT_TIMEOUT_INVALID", "/driver/db/statement_timeout_ms", db(statement_timeout_ms=0)),
+    ("DB_IDLE_TIMEOUT_INVALID", "/driver/db/idle_timeout_ms", db(idle_timeout_ms=-1)),
 ]  # fmt: skip
 
 
