@@ -96,7 +96,7 @@ def judged(interface: Interface, batches: Iterable[Batch]) -> Iterator[Previewed
     for batch in batches:
         positions = batch.locators.positions(batch.units)
         for unit, position in zip(batch.units, positions, strict=False):
-            verdict = validator.judge(unit, batch.kind, batch.oversized)
+            verdict = validator.judge(unit, batch.kind, batch.oversized, batch.refused)
             if verdict is None:
                 outcome, detail = "skipped", "blank"
             elif verdict.record_id is not None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from rootsys_dagster.core.incremental import Incremental, Watermark, Window
 from rootsys_dagster.core.position import Position
+from rootsys_dagster.core.record import Message
 
 PayloadKind = Literal["json", "text", "binary"]
 C = TypeVar("C")
@@ -64,6 +65,7 @@ class Batch:
         stopped: why the read ends behind this batch although the source has more; the next one goes on there.
         asked: what the source was asked for this batch and those after it, without secrets; kept in the manifest. None
             when nothing has changed since the batch before.
+        refused: why none of the units can be a record, where the source itself shows it; each becomes a dead letter.
     """
 
     units: list[bytes]
@@ -78,6 +80,7 @@ class Batch:
     warnings: dict[str, int] = field(default_factory=dict[str, int])
     stopped: str | None = None
     asked: dict[str, Any] | None = None
+    refused: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,8 @@ class DriverContext:
 class Driver(ABC, Generic[C]):
     """Reads one source system. May repeat, never skips; raises only our errors; owns and closes what it opens."""
 
-    source_type: ClassVar[str]
+    source_type: str
+    """As records name it; a class attribute where a driver reads one kind of source."""
     commit_s: ClassVar[float | None] = None
     """How long a run keeps what it has read before it commits, unless the interface file says; None: by its default."""
 

@@ -16,8 +16,10 @@ ErrorCode: TypeAlias = Literal[
     "RECORD_ID_STRICT_NON_JSON",
     "PAYLOAD_DECODE_FAILED",
     "RECORD_TOO_LARGE",
+    "WATERMARK_NULL",
+    "WATERMARK_FUTURE",
 ]
-"""Why a unit became a dead letter. The last two are this product's own; the reference stopped the run there."""
+"""Why a unit became a dead letter. The last four are this product's own."""
 
 WarningCode: TypeAlias = Literal["MISSING_RECORD_ID_PATH", "PATHS_IGNORED_FOR_NON_JSON"]
 

@@ -16,6 +16,7 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs]
 from rootsys_dagster.core.errors import PermanentError
 from rootsys_dagster.core.ports import Batch, Oversized
 from rootsys_dagster.core.position import Position
+from rootsys_dagster.core.record import Message
 from rootsys_dagster.core.registry import LOCATORS
 from rootsys_dagster.log.commit import CommitLog, folder_name
 from rootsys_dagster.log.store import make_folder, storage_errors
@@ -122,6 +123,7 @@ def _record_batch(batches: list[Batch], previous: Position) -> pa.RecordBatch:
             "moved": _difference(previous, batch.position),
             "raw_bytes": batch.raw_bytes,
             "oversized": batch.oversized,
+            "refused": batch.refused,
             "resumable": batch.resumable,
             "replaces": batch.replaces,
             "skipped": batch.skipped,
@@ -138,7 +140,7 @@ def _record_batch(batches: list[Batch], previous: Position) -> pa.RecordBatch:
 def _batch(units: list[bytes], about: bytes, previous: Position) -> Batch:
     members = msgspec.json.decode(about)
     locators = dict(members["locators"])
-    oversized = members["oversized"]
+    oversized, refused = members["oversized"], members["refused"]
     return Batch(
         units=units,
         kind=members["kind"],
@@ -146,6 +148,7 @@ def _batch(units: list[bytes], about: bytes, previous: Position) -> Batch:
         position=_moved(previous, members["moved"]),
         raw_bytes=members["raw_bytes"],
         oversized=Oversized(**oversized) if oversized else None,
+        refused=Message(**refused) if refused else None,
         resumable=members["resumable"],
         replaces=members["replaces"],
         skipped=members["skipped"],

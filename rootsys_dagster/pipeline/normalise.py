@@ -67,7 +67,7 @@ class Normaliser:
             BlockedError: ``on_fail`` is ``block`` and a unit was rejected.
         """
         units = batch.units
-        if self._fast and batch.kind == "json" and batch.oversized is None:
+        if self._fast and batch.kind == "json" and batch.oversized is None and batch.refused is None:
             ids = self._fast_ids(units)
         else:
             ids: list[bytes | None] = [None] * len(units)
@@ -159,7 +159,7 @@ class Normaliser:
         for n, known in enumerate(ids):
             if known is not None:
                 continue
-            verdict = self._validator.judge(batch.units[n], batch.kind, batch.oversized)
+            verdict = self._validator.judge(batch.units[n], batch.kind, batch.oversized, batch.refused)
             if verdict is None:
                 _count(counts.skipped, ["blank"])
             elif verdict.record_id is not None:

@@ -44,13 +44,18 @@ class Validator:
         self._required = [(pointer, tokens(pointer)) for pointer in interface.required_paths]
         self._id_paths = [(pointer, tokens(pointer)) for pointer in interface.record_id_paths]
 
-    def judge(self, unit: bytes, kind: PayloadKind, oversized: Oversized | None = None) -> Verdict | None:
+    def judge(
+        self, unit: bytes, kind: PayloadKind, oversized: Oversized | None = None, refused: Message | None = None
+    ) -> Verdict | None:
         """The verdict on *unit*, None when it is a blank line.
 
         Args:
             kind: what the driver says the unit is.
             oversized: set when *unit* is only the beginning of what the source holds.
+            refused: set when the source itself shows that *unit* cannot be a record.
         """
+        if refused is not None:
+            return _rejected(refused, kind)
         if oversized is not None:
             text = f"{oversized.length} bytes are more than limits.max_record_bytes; the first {len(unit)} are kept"
             return _rejected(Message("RECORD_TOO_LARGE", "/payload", text), _raw_kind(unit))
