@@ -2,15 +2,21 @@
 
 import json
 import sqlite3
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import orjson
+
+from rootsys_dagster.core.db_config import DbConfig
 from rootsys_dagster.core.driver_config import DriverConfig
+from rootsys_dagster.core.incremental import Incremental
 from rootsys_dagster.core.ports import DeadLetterSink, Driver, DriverContext
 from rootsys_dagster.core.registry import DRIVERS, SINKS
+from tests.databases import MariaDb, Postgres, shared
 
 
 class DriverWorld(ABC):
@@ -40,7 +46,12 @@ class DriverWorld(ABC):
 
     def driver(self) -> Driver[Any]:
         """A new driver on this source."""
-        return DRIVERS.get(self.kind)(self.config(), DriverContext(self.root, (self.root,), 1 << 20))
+        context = DriverContext(self.root, (self.root,), 1 << 20, incremental=self.incremental())
+        return DRIVERS.get(self.kind)(self.config(), context)
+
+    def incremental(self) -> Incremental | None:
+        """How it is read on, where the interface file has to say so."""
+        return None
 
 
 class LinesWorld(DriverWorld):
@@ -108,6 +119,94 @@ class BinaryWorld(DriverWorld):
         self.folder.rmdir()
 
 
+class DatabaseWorld(DriverWorld):
+    """A growing table, read on behind its last row."""
+
+    kind = "db"
+    database: Literal["sqlite", "postgres", "mysql"]
+    statement = "INSERT INTO {table} VALUES (%s, %s, %s)"
+    instant = "2026-01-01T00:00:{:02d}Z"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.added: list[bytes] = []
+        self.table = f"t{uuid.uuid4().hex}"
+        self.source_type = f"db/{self.database}"
+        with closing(self.connect()) as connection:
+            connection.cursor().execute(
+                f"CREATE TABLE {self.table} (n integer PRIMARY KEY, at {self.time_type}, fill varchar(1000))"
+            )
+
+    time_type = "timestamp"
+
+    @abstractmethod
+    def connect(self) -> Any:
+        """A connection that commits every statement."""
+
+    @property
+    @abstractmethod
+    def connection(self) -> str:
+        """What the interface file names."""
+
+    def config(self) -> DriverConfig:
+        return DriverConfig(kind="db", db=DbConfig(kind=self.database, connection=self.connection, table=self.table))
+
+    def incremental(self) -> Incremental:
+        return Incremental(field="at", tie_breaker=("n",))
+
+    def grow(self) -> None:
+        first = len(self.added)
+        rows = [(n, self.instant.format(n // 100), "x" * (n % 700)) for n in range(first, first + 700)]
+        with closing(self.connect()) as connection:
+            connection.cursor().executemany(self.statement.format(table=self.table), rows)
+        self.added += [orjson.dumps({"n": n, "at": at, "fill": fill}) for n, at, fill in rows]
+
+    def units(self) -> list[bytes]:
+        return self.added
+
+    def vanish(self) -> None:
+        with closing(self.connect()) as connection:
+            connection.cursor().execute(f"DROP TABLE {self.table}")
+
+
+class SqliteTable(DatabaseWorld):
+    database = "sqlite"
+    statement = "INSERT INTO {table} VALUES (?, ?, ?)"
+
+    @property
+    def connection(self) -> str:
+        return "source.db"
+
+    def connect(self) -> Any:
+        return sqlite3.connect(self.root / self.connection, isolation_level=None)
+
+
+class PostgresTable(DatabaseWorld):
+    database = "postgres"
+    time_type = "timestamptz"
+    instant = "2026-01-01T00:00:{:02d}+00:00"
+
+    @property
+    def connection(self) -> str:
+        return shared(Postgres).url
+
+    def connect(self) -> Any:
+        return shared(Postgres).connect()
+
+
+class MariaDbTable(DatabaseWorld):
+    database = "mysql"
+    statement = "INSERT INTO {table} VALUES (%s, TRIM('Z' FROM %s), %s)"
+    time_type = "datetime"
+
+    @property
+    def connection(self) -> str:
+        return shared(MariaDb).url
+
+    def connect(self) -> Any:
+        return shared(MariaDb).connect()
+
+
 class SinkWorld(ABC):
     """A place that a sink writes to, read back without the sink."""
 
@@ -153,6 +252,12 @@ class SqliteWorld(SinkWorld):
 
 
 DRIVER_WORLDS: dict[str, Callable[[Path], DriverWorld]] = {
-    world.kind: world for world in (JsonlWorld, TextWorld, BinaryWorld)
+    "jsonl": JsonlWorld,
+    "text": TextWorld,
+    "binary": BinaryWorld,
+    "db sqlite": SqliteTable,
+    "db postgres": PostgresTable,
+    "db mysql": MariaDbTable,
 }
+"""By the kind of the driver, and what it reads where that makes a difference."""
 SINK_WORLDS: dict[str, Callable[[Path], SinkWorld]] = {world.kind: world for world in (FileWorld, SqliteWorld)}
