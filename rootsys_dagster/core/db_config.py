@@ -11,6 +11,7 @@ from rootsys_dagster.core.policy import CircuitBreaker, Retry
 # Names are quoted wherever they are used, so this only keeps out what nobody calls a table or a column.
 NAME: Final = re.compile(r"(?! )[\w$#@ -]{1,128}(?<! )")
 TABLE: Final = re.compile(rf"{NAME.pattern}(\.{NAME.pattern}){{0,2}}")
+PASSWORD: Final = re.compile(r"://[^/@\s]*?:(?P<url>[^@/\s]+)@|\bpass(?:word|wd)\s*=\s*(?P<pair>'[^']*'|\S+)")
 Names = Annotated[tuple[Text, ...], Field(json_schema_extra={"uniqueItems": True})]
 
 
@@ -67,6 +68,9 @@ class DbConfig(Config):
     def check(self, at: str, found: Findings) -> None:
         kind = f"{at}/kind"
         found.blank("DB_CONNECTION_EMPTY", f"{at}/connection", self.connection)
+        if self.kind != "sqlite":
+            for match in PASSWORD.finditer(self.connection):
+                found.literal_secret(f"{at}/connection", match["url"] or match["pair"])
         self.check_selection(at, found)
         found.below_one("DB_CONNECT_TIMEOUT_INVALID", f"{at}/connect_timeout_ms", self.connect_timeout_ms)
         found.below_one("DB_STATEMENT_TIMEOUT_INVALID", f"{at}/statement_timeout_ms", self.statement_timeout_ms)

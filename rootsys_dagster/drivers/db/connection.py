@@ -10,7 +10,7 @@ from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.paths import inside_roots
 from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.core.secret_ref import secret_ref
-from rootsys_dagster.secrets import Secrets
+from rootsys_dagster.secrets import Secrets, remember
 
 WHAT: Final = "driver.db.connection"
 PAIR: Final = re.compile(r"\s*([a-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s']*))(?=\s|$)")
@@ -53,7 +53,9 @@ def server_address(config: DbConfig, context: DriverContext) -> Address:
         message = f"{WHAT} is neither a URL such as {SCHEMES[config.kind][0]}://user:${{NAME}}@host/database nor "
         raise ConfigError(f"{message}a list such as host=… user=… dbname=…", code="DB.CONNECTION_INVALID") from None
     host = address.get("host")
-    return {name: secrets.filled(value, f"{WHAT}: {name}", host) for name, value in address.items()}
+    filled = {name: secrets.filled(value, f"{WHAT}: {name}", host) for name, value in address.items()}
+    remember(filled.get("password", ""))
+    return filled
 
 
 def from_url(text: str, kind: str) -> Address:
