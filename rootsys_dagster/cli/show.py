@@ -67,6 +67,7 @@ def state_of(file: Entry, project: Project) -> dict[str, Any]:
         try:
             driver = open_driver(file.interface, RunOptions(), project)
             state["unread_bytes"] = unread_bytes(driver, state.get("position"))
+            state["unread_units"] = driver.unread_units(state.get("position"))
         except RootsysError as error:
             state["lag_unknown"] = str(error)
     return state
@@ -147,6 +148,8 @@ def lag(state: dict[str, Any]) -> str:
     """What is there and not committed: bytes of an input, commits of a fabric's inputs."""
     if (behind := state.get("unmerged_commits")) is not None:
         return plural(behind, "commit")
+    if (units := state.get("unread_units")) is not None:
+        return plural(units, "row")
     return "" if (unread := state.get("unread_bytes")) is None else bytes_text(unread)
 
 
@@ -160,12 +163,12 @@ def condition(state: dict[str, Any]) -> str:
         return "switched off"
     if "lag_unknown" in state:
         return "source not readable, see rootsys check"
-    behind = state.get("unread_bytes") or state.get("unmerged_commits")
+    behind = state.get("unread_bytes") or state.get("unread_units") or state.get("unmerged_commits")
     if not state.get("seq"):
         return "not run yet"
     if state.get("circuit") in ("open", "half_open"):
         return "left alone after failures"
-    if "unread_bytes" in state and state["unread_bytes"] is None:
+    if "unread_bytes" in state and state["unread_bytes"] is None and state.get("unread_units") is None:
         return "committed"
     return "new data" if behind else "up to date"
 

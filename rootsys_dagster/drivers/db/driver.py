@@ -99,7 +99,8 @@ class DbDriver(Driver[DriverConfig]):
         incremental = self.context.incremental
         if incremental is None or incremental.mode == "window":
             raise NotImplementedError
-        opened = self._open()
+        # Whoever looks comes again soon, and does not want to wait.
+        opened = self._open(Retry(max_attempts=1))
         with opened.session as session:
             assert opened.ordered is not None
             select = self._planned(opened, resume)
@@ -168,9 +169,9 @@ class DbDriver(Driver[DriverConfig]):
             asked["watermarks"] = {name: redact(text or "NULL") for name, text in opened.watermarks.items()}
         return asked
 
-    def _open(self) -> Opened:
+    def _open(self, policy: Retry | None = None) -> Opened:
         """A session that knows its query, after as many tries as the policy allows."""
-        policy = self.db.retry or Retry()
+        policy = policy or self.db.retry or Retry()
         attempt = self._open_once
         if self.db.circuit_breaker is not None and self.context.state_root is not None:
             name = f"db {self.context.name}@{self.context.version}"

@@ -85,8 +85,7 @@ CURSOR_KINDS: Final[dict[str, CursorKind]] = {
     "date": "date",
     "datetime": "timestamp",
     "timestamp": "timestamptz",
-    "varchar": "text",
-    "char": "text",
+    **dict.fromkeys(TEXTS.values(), "text"),
     "uuid": "uuid",
 }
 MIN_SIGNIFICANT_ZERO: Final = "0000-00-00"
