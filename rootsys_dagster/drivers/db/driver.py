@@ -24,8 +24,9 @@ from rootsys_dagster.drivers.db.locators import Rows
 from rootsys_dagster.drivers.db.placeholders import bind
 from rootsys_dagster.drivers.db.reading import Reading, count_of
 from rootsys_dagster.drivers.db.session import Fragment, Select, Session, Value, one_per_name, sql
-from rootsys_dagster.drivers.db.windows import done_windows, is_done
-from rootsys_dagster.log.shared_state import SharedState
+from rootsys_dagster.drivers.windows import done_windows, is_done
+from rootsys_dagster.log.commit import StreamId
+from rootsys_dagster.log.shared_state import circuit_state
 from rootsys_dagster.resilience import Breaker, backoff_ms, retrying
 from rootsys_dagster.secrets import redact
 
@@ -174,8 +175,9 @@ class DbDriver(Driver[DriverConfig]):
         policy = policy or self.db.retry or Retry()
         attempt = self._open_once
         if self.db.circuit_breaker is not None and self.context.state_root is not None:
-            name = f"db {self.context.name}@{self.context.version}"
-            breaker = Breaker(name, self.db.circuit_breaker, SharedState(self.context.state_root, name))
+            stream = StreamId(self.context.name, self.context.version)
+            shared = circuit_state(self.context.state_root, stream)
+            breaker = Breaker(str(stream), self.db.circuit_breaker, shared)
             return retrying(lambda: breaker.call(attempt), policy)
         return retrying(attempt, policy)
 

@@ -15,7 +15,7 @@ from rootsys_dagster.core.record import unit_fingerprint
 from rootsys_dagster.drivers.db.incremental import FROM_THE_FUTURE, NO_WATERMARK, Cursor, Ordered
 from rootsys_dagster.drivers.db.locators import Rows, key_texts
 from rootsys_dagster.drivers.db.session import Fragment, Select, Session, joined, sql
-from rootsys_dagster.drivers.db.windows import done_windows, due_windows, position_of
+from rootsys_dagster.drivers.windows import done_windows, due_windows, position_of
 
 KEPT_BYTES: Final = 1 << 16
 """What a dead letter keeps of a row above ``limits.max_record_bytes``."""
