@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 WORDS = (
     "scratch dent misaligned solder void crack burr porosity warp stain chip delamination bubble flux residue gap "
@@ -78,15 +79,19 @@ def defects_file(folder: Path, count: int, seed: int = 7, first: int = 0) -> Pat
     return path
 
 
-def write_project(root: Path, inputs: dict[str, Path]) -> None:
-    """A project with one interface per input, each with one required pointer and one id pointer."""
+def write_project(root: Path, inputs: Mapping[str, Path | dict[str, Any]]) -> None:
+    """A project with one interface per input, each with one required pointer and one id pointer.
+
+    Args:
+        inputs: by the name of the interface: a file of lines, or a member ``driver``.
+    """
     (root / "interfaces").mkdir(parents=True)
     (root / "contracts").mkdir()
-    for name, path in inputs.items():
+    for name, source in inputs.items():
         interface = {
             "name": name,
             "version": "v1",
-            "driver": {"kind": "jsonl", "input": str(path.resolve())},
+            "driver": source if isinstance(source, dict) else {"kind": "jsonl", "input": str(source.resolve())},
             "required_paths": ["/defect_id"],
             "record_id_paths": ["/defect_id"],
         }
