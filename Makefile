@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Servers that nobody here wrote, for tests: each in a place of its own, so that none of them decides what we import.
-SERVERS := .servers/.python .servers/.postgres
+SERVERS := .servers/.python .servers/.oauth .servers/.postgres
 PORT ?= 3000
 
 export DAGSTER_HOME := $(CURDIR)
@@ -32,6 +32,11 @@ $(STAMP): requirements.lock pyproject.toml
 .servers/.python: tests/servers/requirements.lock
 	@$(PYTHON) -m venv .servers/python
 	.servers/python/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.servers/.oauth: tests/servers/oauth.lock
+	@$(PYTHON) -m venv .servers/oauth
+	.servers/oauth/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 .servers/.postgres: tests/servers/postgres.lock

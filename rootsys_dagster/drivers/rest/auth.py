@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -123,7 +123,9 @@ class ClientCredentials:
         form = {"grant_type": "client_credentials"}
         headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")]
         if config.client_auth == "basic":
-            headers.append(("Authorization", basic(quote_plus(client), quote_plus(secret), self._secrets)))
+            # As %20, because some servers do not undo the plus that a form may have for a space.
+            pair = basic(quote(client, safe=""), quote(secret, safe=""), self._secrets)
+            headers.append(("Authorization", pair))
         else:
             form |= {"client_id": client, "client_secret": secret}
         if config.scope is not None:
