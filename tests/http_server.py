@@ -88,8 +88,8 @@ class HttpServer:
             timeout = 30
 
             def setup(self) -> None:
-                owner._connections += 1  # noqa: SLF001
-                self.number = owner._connections  # noqa: SLF001
+                owner._connections += 1
+                self.number = owner._connections
                 super().setup()
 
             def log_message(self, format: str, *args: Any) -> None:

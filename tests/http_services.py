@@ -70,7 +70,8 @@ def datasette(folder: Path, rows: int, page_size: int) -> Iterator[str]:
     needs("datasette", program)
     with closing(sqlite3.connect(folder / "shop.db")) as connection, connection:
         connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, line TEXT, weight REAL)")
-        connection.executemany("INSERT INTO orders VALUES (?, ?, ?)", ((n, f"L{n % 20}", n / 8) for n in range(1, rows + 1)))
+        orders = ((number, f"L{number % 20}", number / 8) for number in range(1, rows + 1))
+        connection.executemany("INSERT INTO orders VALUES (?, ?, ?)", orders)
     port = free_port()
     settings = ["--setting", "max_returned_rows", str(page_size), "--setting", "default_page_size", str(page_size)]
     command = [str(program), "serve", "-i", "shop.db", "--host", "127.0.0.1", "--port", str(port), *settings]
@@ -95,8 +96,8 @@ class OAuthServer:
         return scheme == "Bearer" and any(self._about(token, client)["active"] for client in ("by-post", "by-basic"))
 
     def revoke(self, authorization: str) -> None:
-        """Make a bearer token invalid before its time."""
-        self._post("revoke", authorization.removeprefix("Bearer "), "by-basic")
+        """Make a bearer token of the client ``by-post`` invalid before its time."""
+        self._post("revoke", authorization.removeprefix("Bearer "), "by-post")
 
     def _about(self, token: str, client: str) -> dict[str, object]:
         return json.loads(self._post("introspect", token, client))
@@ -105,8 +106,9 @@ class OAuthServer:
         pair = f"{client}:{urllib.parse.quote(OAUTH_SECRET, safe='')}"
         headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
         form = urllib.parse.urlencode({"token": token}).encode()
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/oauth/{what}", form, headers), timeout=10) as got:
-            return got.read()
+        request = urllib.request.Request(f"{self.url}/oauth/{what}", form, headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read()
 
 
 @contextmanager
