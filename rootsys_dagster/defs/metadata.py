@@ -96,6 +96,8 @@ def describe(log: CommitLog, role: Role, commits: Sequence[Manifest]) -> dict[st
             "elapsed_s": show.float(elapsed_s),
             "units_per_s": show.float(round(counts.fetched / elapsed_s, 1) if elapsed_s else 0.0),
         }
+    if newest.asked is not None:
+        metadata["asked"] = show.json(newest.asked)
     if counts.reasons:
         metadata["reasons"] = _count_table("reason", counts.reasons)
     if counts.warnings:
