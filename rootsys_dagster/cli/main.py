@@ -18,6 +18,8 @@ COMMANDS = {
     "run": "Fetch, normalise and commit what sources have now; merge fabrics.",
     "check": "Report every problem of every interface and fabric file.",
     "preview": "Show what a run would ask its source, and what would become of the first units.",
+    "discover": "List the tables of a database, and by which columns each could be read on.",
+    "propose": "Write a ready interface file for a table.",
     "show": "Where each interface and fabric stands.",
     "records": "Print committed records as JSON lines.",
     "dead-letters": "Print committed dead letters, or list why they were rejected.",

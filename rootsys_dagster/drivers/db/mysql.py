@@ -98,29 +98,9 @@ class MysqlSession(Session):
     """One consistent snapshot in a read-only transaction."""
 
     def __init__(self, config: DbConfig, context: DriverContext) -> None:
-        address = server_address(config, context)
-        self.where = f"mysql {address.get('host', 'localhost')}"
+        self.where = f"mysql {server_address(config, context).get('host', 'localhost')}"
         self._idle_ms = config.idle_timeout_ms
-        try:
-            self._connection: Any = pymysql.connect(
-                host=address.get("host", "localhost"),
-                port=int(address.get("port", 3306)),
-                user=address.get("user"),
-                password=address.get("password", ""),
-                database=address.get("database"),
-                charset="utf8mb4",
-                use_unicode=False,
-                conv={},
-                autocommit=True,
-                connect_timeout=math.ceil(config.connect_timeout_ms / 1000),
-                read_timeout=config.idle_timeout_ms / 1000,
-                write_timeout=config.idle_timeout_ms / 1000,
-                cursorclass=SSCursor,
-                local_infile=False,
-                ssl=_tls(config, context, self.where),
-            )
-        except (pymysql.Error, ValueError, OSError) as error:
-            raise self._refused(error) from None
+        self._connection: Any = connected(config, context, conv={}, use_unicode=False, cursorclass=SSCursor)
         try:
             self._begin(config)
         except BaseException:
@@ -316,14 +296,50 @@ class MysqlSession(Session):
             raise self._refused(error) from None
 
     def _refused(self, error: Exception) -> RootsysError:
-        if isinstance(error, TimeoutError) or isinstance(error.__cause__ or error.__context__, TimeoutError):
-            message = f"{self.where}: the server sent nothing for {self._idle_ms} ms; see to it, or raise "
-            return TransientError(f"{message}driver.db.idle_timeout_ms", code="DB.IDLE_TIMEOUT")
-        if isinstance(error.__cause__ or error.__context__ or error, ssl.SSLError):
-            return TLS.error(self.where, "no encrypted connection")
-        errno = error.args[0] if error.args and isinstance(error.args[0], int) else None
-        verdict: Verdict = by_errno(errno) if errno and isinstance(error, pymysql.Error) else LOST
-        return verdict.error(self.where, f"error {errno}" if errno else "no connection")
+        return refused(error, self.where, self._idle_ms)
+
+
+def connected(config: DbConfig, context: DriverContext, **more: Any) -> Any:
+    """A connection that is signed in.
+
+    Args:
+        more: what the client library is told besides.
+    Raises:
+        RootsysError: it cannot be had, or not as safe as it has to be.
+    """
+    address = server_address(config, context)
+    where = f"mysql {address.get('host', 'localhost')}"
+    try:
+        return pymysql.connect(
+            host=address.get("host", "localhost"),
+            port=int(address.get("port", 3306)),
+            user=address.get("user"),
+            password=address.get("password", ""),
+            database=address.get("database"),
+            charset="utf8mb4",
+            autocommit=True,
+            connect_timeout=math.ceil(config.connect_timeout_ms / 1000),
+            read_timeout=config.idle_timeout_ms / 1000,
+            write_timeout=config.idle_timeout_ms / 1000,
+            local_infile=False,
+            ssl=_tls(config, context, where),
+            **more,
+        )
+    except (pymysql.Error, ValueError, OSError) as error:
+        raise refused(error, where, config.idle_timeout_ms) from None
+
+
+def refused(error: Exception, where: str, idle_ms: int) -> RootsysError:
+    """What an error of the client library means, without its text."""
+    cause = error.__cause__ or error.__context__ or error
+    if isinstance(cause, TimeoutError):
+        message = f"{where}: the server sent nothing for {idle_ms} ms; see to it, or raise "
+        return TransientError(f"{message}driver.db.idle_timeout_ms", code="DB.IDLE_TIMEOUT")
+    if isinstance(cause, ssl.SSLError):
+        return TLS.error(where, "no encrypted connection")
+    errno = error.args[0] if error.args and isinstance(error.args[0], int) else None
+    verdict: Verdict = by_errno(errno) if errno and isinstance(error, pymysql.Error) else LOST
+    return verdict.error(where, f"error {errno}" if errno else "no connection")
 
 
 def type_of(field: Any) -> str:

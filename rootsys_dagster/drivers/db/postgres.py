@@ -76,13 +76,7 @@ class PostgresSession(Session):
         address = server_address(config, context)
         self.where = f"postgres {address.get('host', 'localhost')}"
         self._idle_ms = config.idle_timeout_ms
-        try:
-            self._connection = psycopg.connect(**conninfo(config, context, address), autocommit=True)
-        except psycopg.Error as error:
-            raise self._not_connected(error) from None
-        except ValueError:
-            message = f"{self.where}: driver.db.connection names what libpq does not know"
-            raise ConfigError(message, code="DB.CONNECTION_INVALID") from None
+        self._connection = connected(config, context)
         self._pg: pq.abc.PGconn = self._connection.pgconn
         self._types: dict[int, tuple[str, str]] = {}
         self._parameters: tuple[str, ...] = ()
@@ -293,13 +287,27 @@ class PostgresSession(Session):
             detail += f", at character {position.decode()} of the query"
         return by_sqlstate(sqlstate).error(self.where, detail)
 
-    def _not_connected(self, error: psycopg.Error) -> RootsysError:
+
+def connected(config: DbConfig, context: DriverContext) -> psycopg.Connection[Any]:
+    """A connection that is signed in.
+
+    Raises:
+        RootsysError: it cannot be had, or not as safe as it has to be.
+    """
+    address = server_address(config, context)
+    where = f"postgres {address.get('host', 'localhost')}"
+    try:
+        return psycopg.connect(**conninfo(config, context, address), autocommit=True)
+    except psycopg.ProgrammingError:
+        message = f"{where}: driver.db.connection names what libpq does not know"
+        raise ConfigError(message, code="DB.CONNECTION_INVALID") from None
+    except psycopg.Error as error:
         words = str(error)
-        if any(word in words for word in TLS_WORDS) and "pg_hba.conf" not in words:
-            return TLS.error(self.where, "no encrypted connection")
-        if any(word in words for word in SIGN_IN_WORDS):
-            return SIGN_IN.error(self.where, "the server let us not in")
-        return by_sqlstate(None).error(self.where, "no connection")
+    if any(word in words for word in TLS_WORDS) and "pg_hba.conf" not in words:
+        raise TLS.error(where, "no encrypted connection")
+    if any(word in words for word in SIGN_IN_WORDS):
+        raise SIGN_IN.error(where, "the server let us not in")
+    raise by_sqlstate(None).error(where, "no connection")
 
 
 def conninfo(config: DbConfig, context: DriverContext, address: dict[str, str]) -> dict[str, Any]:
