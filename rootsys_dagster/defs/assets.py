@@ -13,6 +13,7 @@ from rootsys_dagster.defs.metadata import code_reference
 from rootsys_dagster.defs.ops import emit_dead_letters, publish, validate
 from rootsys_dagster.defs.pairs import AssetPair, Role
 from rootsys_dagster.defs.sources import source_spec
+from rootsys_dagster.defs.windows import partitions_of
 
 GROUP = "interfaces"
 SpecOf = Callable[[Project, InterfaceFile, AssetPair, Role], dg.AssetSpec]
@@ -41,6 +42,7 @@ def interface_spec(project: Project, entry: InterfaceFile, pair: AssetPair, role
         owners=interface.owners,
         tags=interface.tags,
         kinds={interface.driver.kind},
+        partitions_def=partitions_of(interface),
     )
 
 
@@ -65,8 +67,11 @@ def interface_assets(
             for name, node in OUTPUTS.items()
         ],
     )
+    by_window = any(spec.partitions_def is not None for spec in specs.values())
     return dg.AssetsDefinition(
         node_def=graph,
+        # Neighbouring windows are one interval to the source, so a backfill asks it once.
+        backfill_policy=dg.BackfillPolicy.single_run() if by_window else None,
         keys_by_output_name=dict(key),
         specs=list(specs.values()),
         check_specs_by_output_name={

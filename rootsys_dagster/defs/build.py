@@ -17,6 +17,7 @@ from rootsys_dagster.defs.pairs import AssetPair, Role, fabric_pair, interface_p
 from rootsys_dagster.defs.resources import Execute, current_project, resources
 from rootsys_dagster.defs.sensors import mirror_sensor, watch_of, watch_sensor
 from rootsys_dagster.defs.sources import source_spec
+from rootsys_dagster.defs.windows import partitions_of
 from rootsys_dagster.pipeline.run import run_fetched
 
 VALIDATION_VARIABLE = "DAGSTER_IS_DEFS_VALIDATION_CLI"
@@ -91,7 +92,7 @@ def _add_interface(project: Project, entry: InterfaceFile, found: _Found, spec_o
     interface = entry.require()
     pair = interface_pair(interface)
     specs: dict[Role, dg.AssetSpec] = {role: spec_of(project, entry, pair, role) for role in pair.keys}
-    pair = replace(pair, keys={role: spec.key for role, spec in specs.items()})
+    pair = replace(pair, keys={role: spec.key for role, spec in specs.items()}, partitions=partitions_of(interface))
     found.record_keys[entry.path] = pair.keys["records"]
     source = source_spec(interface)
     if source.key not in found.sources:

@@ -23,9 +23,13 @@ def jobs(pairs: Sequence[AssetPair], job_per_interface: bool | None = None) -> l
     """
     if not pairs:
         return []
-    keys = [key for pair in pairs for key in pair.keys.values()]
-    everything = dg.AssetSelection.assets(*keys)
-    found = [dg.define_asset_job(ALL, everything, description="Every interface, then every fabric")]
+    # A job has one kind of partitions at most, and a run of this one names none.
+    keys = [key for pair in pairs if pair.partitions is None for key in pair.keys.values()]
+    found: list[UnresolvedAssetJobDefinition] = []
+    if keys:
+        everything = dg.AssetSelection.assets(*keys)
+        description = "Every interface, then every fabric; those that are read by windows have jobs of their own"
+        found.append(dg.define_asset_job(ALL, everything, description=description))
     if job_per_interface if job_per_interface is not None else len(pairs) <= MAX_JOBS:
         names: set[str] = set()
         for pair in pairs:

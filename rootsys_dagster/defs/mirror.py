@@ -15,6 +15,7 @@ from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import Project
 from rootsys_dagster.defs.metadata import FIRST_SEQ, MANIFEST, SEQ, commit_tags, data_version, describe, manifest_proof
 from rootsys_dagster.defs.pairs import AssetPair, Role
+from rootsys_dagster.defs.windows import partition_keys
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest
 
@@ -86,7 +87,13 @@ def mirror_pair(
             # Everything was told, but something else was said after it: the last word is the commit's.
             missing = [head]
         commits = [commit for commit in map(log.manifest, missing) if commit.run_id != but_run_id]
-        told += [_tell(log, role, key, group, instance) for group in _groups(commits)]
+        for group in _groups(commits):
+            windows = (
+                [name for commit in group for name in partition_keys(pair.partitions, commit)]
+                if pair.partitions
+                else []
+            )
+            told += [_tell(log, role, key, group, instance, window) for window in windows or [None]]
     return told
 
 
@@ -116,12 +123,18 @@ def _groups(commits: Sequence[Manifest]) -> list[list[Manifest]]:
 
 
 def _tell(
-    log: CommitLog, role: Role, key: dg.AssetKey, commits: Sequence[Manifest], instance: dg.DagsterInstance
+    log: CommitLog,
+    role: Role,
+    key: dg.AssetKey,
+    commits: Sequence[Manifest],
+    instance: dg.DagsterInstance,
+    window: str | None = None,
 ) -> Told:
     told = Told(key, commits[0].seq, commits[-1].seq)
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             asset_key=key,
+            partition=window,
             description=f"commits {told.first} to {told.last}, told from the commit log",
             metadata=describe(log, role, commits),
             tags=commit_tags(log, told.first, told.last) | {DATA_VERSION_TAG: data_version(log, told.last)},

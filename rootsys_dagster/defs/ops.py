@@ -23,6 +23,7 @@ from rootsys_dagster.defs.metadata import commit_tags, data_version, describe, s
 from rootsys_dagster.defs.mirror import mirror_pair
 from rootsys_dagster.defs.pairs import PREFIX, AssetPair, Role, pair_of
 from rootsys_dagster.defs.resources import Execute, driver_key
+from rootsys_dagster.defs.windows import asked_window
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest
 from rootsys_dagster.log.spool import SpoolDamagedError
@@ -56,7 +57,8 @@ def fetch_op(kind: str, host: str | None = None) -> dg.OpDefinition:
         for warning in entry.warnings:
             context.log.warning(f"{entry.path.name}: {warning}")
         with told_to_dagster(context):
-            fetched = _fetch(getattr(context.resources, driver_key(kind)).open(entry, project), context.run.run_id)
+            line = getattr(context.resources, driver_key(kind)).open(entry, project, asked_window(context))
+            fetched = _fetch(line, context.run.run_id)
         context.log.info(f"{pair.stream}: {fetched['spool']['units']} units after commit {fetched['base_seq']}")
         return fetched
 
@@ -79,7 +81,7 @@ def fetch_op_of(interface: Interface) -> dg.OpDefinition:
 def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str, Any]:
     project, entry, pair = _surroundings(context)
     with told_to_dagster(context):
-        line = open_line(entry, project)
+        line = open_line(entry, project, window=asked_window(context))
         # The first try commits what a fetch that failed has brought; the next one goes on behind that.
         fetched = _fetch(line, context.run.run_id) if context.retry_number and spool["spool"]["failure"] else spool
         try:

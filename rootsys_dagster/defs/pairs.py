@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import dagster as dg
 
@@ -30,6 +30,8 @@ class AssetPair:
     """The name of what runs, ``mes__line``."""
     stream: StreamId
     keys: Mapping[Role, dg.AssetKey]
+    partitions: dg.TimeWindowPartitionsDefinition | None = None
+    """The windows of an interface that is read by windows."""
 
     def log(self, project: Project) -> CommitLog:
         """The commit log that both assets show."""
@@ -67,4 +69,5 @@ def pair_of(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> AssetP
         node=context.assets_def.node_def.name,
         stream=StreamId(metadata[NAME], metadata[VERSION]),
         keys={metadata[ROLE]: key for key, metadata in metadata_by_key.items()},
+        partitions=cast("dg.TimeWindowPartitionsDefinition | None", context.assets_def.partitions_def),
     )

@@ -7,6 +7,7 @@ from typing import Protocol
 import dagster as dg
 from pydantic import PrivateAttr
 
+from rootsys_dagster.core.incremental import Window
 from rootsys_dagster.core.ports import Batch
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project, load_project
@@ -51,9 +52,9 @@ class DriverResource(dg.ConfigurableResource[Line]):
 
     kind: str
 
-    def open(self, entry: InterfaceFile, project: Project) -> Line:
+    def open(self, entry: InterfaceFile, project: Project, window: Window | None = None) -> Line:
         """The line of one interface: its driver, its log. Nothing is read yet."""
-        return open_line(entry, project)
+        return open_line(entry, project, window=window)
 
 
 class Execute(Protocol):
