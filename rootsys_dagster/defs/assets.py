@@ -47,9 +47,14 @@ def interface_spec(project: Project, entry: InterfaceFile, pair: AssetPair, role
 
 
 def interface_assets(
-    fetch: dg.OpDefinition, pair: AssetPair, specs: Mapping[Role, dg.AssetSpec]
+    fetch: dg.OpDefinition, pair: AssetPair, specs: Mapping[Role, dg.AssetSpec], *, with_columns: bool = False
 ) -> dg.AssetsDefinition:
-    """The graph ``fetch -> validate -> emit_dead_letters | publish`` behind both assets."""
+    """The graph ``fetch -> validate -> emit_dead_letters | publish`` behind both assets.
+
+    Args:
+        with_columns: whether the source declares columns, whose changes are then a check.
+    """
+    outputs = OUTPUTS | ({checks.COLUMNS: PUBLISH} if with_columns else {})
     key = {role: spec.key for role, spec in specs.items()}
     graph = dg.GraphDefinition(
         name=pair.node,
@@ -64,7 +69,7 @@ def interface_assets(
         },
         output_mappings=[
             dg.OutputMapping(graph_output_name=name, mapped_node_name=node, mapped_node_output_name=name)
-            for name, node in OUTPUTS.items()
+            for name, node in outputs.items()
         ],
     )
     by_window = any(spec.partitions_def is not None for spec in specs.values())
@@ -77,6 +82,7 @@ def interface_assets(
         check_specs_by_output_name={
             checks.CONSERVATION: checks.check_spec(checks.CONSERVATION, key["records"]),
             checks.CONTRACT: checks.check_spec(checks.CONTRACT, key["records"]),
+            **({checks.COLUMNS: checks.check_spec(checks.COLUMNS, key["records"])} if with_columns else {}),
             checks.DEAD_LETTER_BUDGET: checks.check_spec(checks.DEAD_LETTER_BUDGET, key["dead_letters"]),
         },
     )

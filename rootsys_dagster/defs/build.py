@@ -16,7 +16,7 @@ from rootsys_dagster.defs.ops import fetch_op_of
 from rootsys_dagster.defs.pairs import AssetPair, Role, fabric_pair, interface_pair
 from rootsys_dagster.defs.resources import Execute, current_project, resources
 from rootsys_dagster.defs.sensors import mirror_sensor, watch_of, watch_sensor
-from rootsys_dagster.defs.sources import source_spec
+from rootsys_dagster.defs.sources import has_columns, source_spec
 from rootsys_dagster.defs.windows import partitions_of
 from rootsys_dagster.pipeline.run import run_fetched
 
@@ -100,7 +100,7 @@ def _add_interface(project: Project, entry: InterfaceFile, found: _Found, spec_o
         found.assets.append(source)
     reason = why_not_executable(interface)
     if reason is None:
-        found.assets.append(interface_assets(fetch_op_of(interface), pair, specs))
+        found.assets.append(interface_assets(fetch_op_of(interface), pair, specs, with_columns=has_columns(interface)))
         found.runnable.append(pair)
         _watch(found, entry, pair)
     else:

@@ -8,6 +8,7 @@ import dagster as dg
 from rootsys_dagster.core.contract import load_registry
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import InterfaceFile, Project
+from rootsys_dagster.defs.columns import changes
 from rootsys_dagster.defs.metadata import reject_ratio, summed
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest
@@ -16,9 +17,11 @@ from rootsys_dagster.log.verify import verify_commit
 CONSERVATION = "conservation"
 CONTRACT = "contract"
 DEAD_LETTER_BUDGET = "dead_letter_budget"
+COLUMNS = "columns"
 DESCRIPTIONS = {
     CONSERVATION: "Every fetched unit has exactly one outcome, and the files hold as many lines as the commits say",
     CONTRACT: "Name and version are on the allowlist, and the newest commit was made under the file as it is now",
+    COLUMNS: "The source has the columns and types that it had before",
     DEAD_LETTER_BUDGET: "Dead letters stay below the limits of dead_letters.budget in the interface file",
 }
 
@@ -52,6 +55,19 @@ def contract(project: Project, entry: InterfaceFile, head: Manifest | None, key:
         message = f"commit {head.seq} and those before were made under an earlier {entry.path.name}"
         return _contract_result(key, message, dg.AssetCheckSeverity.WARN)
     return _contract_result(key, None, dg.AssetCheckSeverity.ERROR)
+
+
+def columns(log: CommitLog, commits: Sequence[Manifest], key: dg.AssetKey) -> dg.AssetCheckResult:
+    """Compare the columns of *commits* with those before; a difference is a warning, because the data is there."""
+    found = changes(log, commits) if commits else []
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=COLUMNS,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(found) or "as before",
+        metadata={"changes": dg.MetadataValue.json(found)},
+    )
 
 
 def dead_letter_budget(

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from rootsys_dagster.core.position import Position
+from rootsys_dagster.defs.columns import column_schema, columns_of
 from rootsys_dagster.defs.pairs import Role
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Counts, Manifest
@@ -98,6 +99,8 @@ def describe(log: CommitLog, role: Role, commits: Sequence[Manifest]) -> dict[st
         }
     if newest.asked is not None:
         metadata["asked"] = show.json(newest.asked)
+    if (columns := columns_of(newest)) is not None:
+        metadata["dagster/column_schema"] = show.table_schema(column_schema(columns))
     if counts.reasons:
         metadata["reasons"] = _count_table("reason", counts.reasons)
     if counts.warnings:

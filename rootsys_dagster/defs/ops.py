@@ -23,6 +23,7 @@ from rootsys_dagster.defs.metadata import commit_tags, data_version, describe, s
 from rootsys_dagster.defs.mirror import mirror_pair
 from rootsys_dagster.defs.pairs import PREFIX, AssetPair, Role, pair_of
 from rootsys_dagster.defs.resources import Execute, driver_key
+from rootsys_dagster.defs.sources import has_columns
 from rootsys_dagster.defs.windows import asked_window
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest
@@ -131,6 +132,8 @@ def emit_dead_letters(context: dg.OpExecutionContext, commit: dict[str, Any]):
         "records": dg.Out(dg.Nothing),
         checks.CONSERVATION: dg.Out(dg.Nothing),
         checks.CONTRACT: dg.Out(dg.Nothing),
+        # Not every source has columns.
+        checks.COLUMNS: dg.Out(dg.Nothing, is_required=False),
     },
     required_resource_keys={"project"},
     tags=THIRD,
@@ -146,6 +149,8 @@ def publish(context: dg.OpExecutionContext, commit: dict[str, Any]):
             checks.conservation(log, commits or [head] if head else [], key),
             checks.contract(project, entry, head, key),
         ]
+        if has_columns(entry.require()):
+            results.append(checks.columns(log, commits, key))
         result = materialized(context, pair, project, "records", commits, results)
     yield result
 

@@ -14,6 +14,11 @@ GLOB = re.compile(r"[*?\[]")
 UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
+def has_columns(interface: Interface) -> bool:
+    """Whether the source declares the columns of what it holds."""
+    return interface.driver.kind == "db"
+
+
 def source_spec(interface: Interface) -> dg.AssetSpec:
     """The source system that *interface* reads: a folder, a host, a database server or a topic.
 

@@ -166,6 +166,7 @@ class DbDriver(Driver[DriverConfig]):
         asked: dict[str, Any] = {"sql": redact(opened.session.shown(select))}
         if values := [redact(piece.text or "NULL") for piece in pieces if isinstance(piece, Value)]:
             asked["values"] = values
+        asked["columns"] = [{"name": column.name, "type": column.type} for column in opened.select.shown]
         if opened.watermarks:
             asked["watermarks"] = {name: redact(text or "NULL") for name, text in opened.watermarks.items()}
         return asked
