@@ -101,7 +101,8 @@ def ingest_interface(
     def wanted() -> bool:
         return stop.requested
 
-    line = Line(interface, entry.sha256, log, driver, chosen.source or interface.name)
+    source = chosen.source or interface.name
+    line = Line(interface, entry.sha256, log, driver, source, entry.contract_sha256)
     with log.writer(new_run_id()) as writer, told(interface.name, writer, chosen, events) as progress:
         if chosen.replay_dlq is not None:
             batches = read_dead_letters(chosen.replay_dlq, chosen.replay_dlq_source, chosen.replay_dlq_table)

@@ -14,6 +14,7 @@ from rootsys_dagster.core.errors import Problem
 from rootsys_dagster.core.incremental import Incremental, Watermark
 from rootsys_dagster.core.policy import CommitEvery, DeadLetterPolicy, Limits, OnFail
 from rootsys_dagster.core.rest_config import RestConfig
+from rootsys_dagster.core.rules import SCHEMA_REF, Rule, check_rules
 
 RecordIdPolicy = Literal["strict", "hash_fallback"]
 
@@ -76,6 +77,12 @@ class Interface(Described):
     limits: Limits = Limits()
     commit_every: CommitEvery = CommitEvery()
     dead_letters: DeadLetterPolicy | None = None
+    rules: tuple[Rule, ...] = Field(default=(), description="What the values of a JSON payload must be.")
+    schema_ref: str | None = Field(
+        default=None,
+        description="The record contract that holds too: contracts/NAME@vX.Y, a file of the project.",
+        json_schema_extra={"pattern": f"^{SCHEMA_REF.pattern}$"},
+    )
     incremental: Incremental | None = Field(
         default=None, description="How a run goes on behind what is committed, where the source can be asked for it."
     )
@@ -96,7 +103,19 @@ class Interface(Described):
         self.commit_every.check(f"{at}/commit_every", found)
         if self.dead_letters is not None:
             self.dead_letters.check(f"{at}/dead_letters", found)
+        self.check_rules(at, found)
         self.check_places(at, found)
+
+    def check_rules(self, at: str, found: Findings) -> None:
+        """What records must be, by rules of this file and by a contract."""
+        check_rules(self.rules, f"{at}/rules", found)
+        if self.schema_ref is not None and not SCHEMA_REF.fullmatch(self.schema_ref):
+            message = 'must look like "contracts/orders@v1.2": a file of the project, without its .json'
+            found.add("SCHEMA_REF_INVALID", f"{at}/schema_ref", message)
+        for name, given in (("rules", self.rules), ("schema_ref", self.schema_ref)):
+            if given and self.payload_format in ("text", "binary"):
+                message = f"cannot look into {self.payload_format}; remove it, or set payload_format to json"
+                found.add("RULES_NEED_JSON", f"{at}/{name}", message, [f"{at}/payload_format"])
 
     def check_places(self, at: str, found: Findings) -> None:
         """What keeps the place of the next run, and only where the driver can use it."""

@@ -9,11 +9,12 @@ from typing import Final, Literal, cast
 
 from pydantic_core import from_json
 
-from rootsys_dagster.core.document import read_file
+from rootsys_dagster.core.document import parse_document, read_file
 from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import ConfigError, InvalidFileError, Problem
 from rootsys_dagster.core.fabric import Fabric, parse_fabric
 from rootsys_dagster.core.interface import Interface, parse_interface, warnings_of
+from rootsys_dagster.core.record_contract import RecordContract
 
 PROFILE_VARIABLE: Final = "ROOTSYS_LINT_PROFILE"
 
@@ -66,9 +67,15 @@ class ProjectFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceFile(ProjectFile):
-    """One ``interfaces/*.json``."""
+    """One ``interfaces/*.json``.
+
+    Args:
+        interface: with the rules of its record contract behind its own.
+        contract_sha256: of the bytes of the record contract, None without one.
+    """
 
     interface: Interface | None = None
+    contract_sha256: str | None = None
 
     @property
     def model(self) -> Interface | None:
@@ -125,10 +132,37 @@ def read_interface_file(path: Path, root: Path | None = None) -> InterfaceFile:
         warnings = tuple(warnings_of(interface)) if interface.driver.kind not in FILE_KINDS else ()
         if warnings and lint_profile() == "strict":
             raise InvalidFileError(str(path), warnings)
-        return InterfaceFile(path=path, sha256=digest(text), interface=interface, warnings=warnings)
+        interface, contract_sha256 = bind_contract(interface, path, root)
+        return InterfaceFile(
+            path=path, sha256=digest(text), interface=interface, warnings=warnings, contract_sha256=contract_sha256
+        )
     except InvalidFileError as error:
         name = declared_name(text)
         return InterfaceFile(path=path, sha256=digest(text), problems=error.problems, declared_name=name)
+
+
+def bind_contract(interface: Interface, path: Path, root: Path | None) -> tuple[Interface, str | None]:
+    """The interface with the rules of the record contract that it names, and the hash of that file.
+
+    Raises:
+        InvalidFileError: the contract has problems, each told at ``/schema_ref`` of the interface at *path*.
+    """
+    if interface.schema_ref is None:
+        return interface, None
+    # A file on its own lies in interfaces/ of some project too.
+    contract_path = (root or path.absolute().parent.parent) / f"{interface.schema_ref}.json"
+    try:
+        text = read_inside(contract_path, root)
+        contract = parse_document(RecordContract, text, str(contract_path))
+    except InvalidFileError as error:
+        raise InvalidFileError(
+            str(path),
+            [
+                Problem(one.code, "/schema_ref", f"{contract_path.name}{one.pointer}: {one.message}")
+                for one in error.problems
+            ],
+        ) from error
+    return interface.model_copy(update={"rules": (*interface.rules, *contract.all_rules())}), digest(text)
 
 
 def lint_profile() -> Literal["legacy", "strict"]:

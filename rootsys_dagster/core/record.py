@@ -9,6 +9,8 @@ import msgspec
 import orjson
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
+from rootsys_dagster.core.rules import RuleCode
+
 ErrorCode: TypeAlias = Literal[
     "PAYLOAD_FORMAT_MISMATCH",
     "MISSING_REQUIRED_PATH",
@@ -18,10 +20,11 @@ ErrorCode: TypeAlias = Literal[
     "RECORD_TOO_LARGE",
     "WATERMARK_NULL",
     "WATERMARK_FUTURE",
+    RuleCode,
 ]
-"""Why a unit became a dead letter. The last four are this product's own."""
+"""Why a unit became a dead letter. Those after the first four are this product's own."""
 
-WarningCode: TypeAlias = Literal["MISSING_RECORD_ID_PATH", "PATHS_IGNORED_FOR_NON_JSON"]
+WarningCode: TypeAlias = Literal["MISSING_RECORD_ID_PATH", "PATHS_IGNORED_FOR_NON_JSON", RuleCode]
 
 
 @dataclass(frozen=True, slots=True)

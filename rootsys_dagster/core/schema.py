@@ -13,8 +13,13 @@ from pydantic_core import core_schema
 from rootsys_dagster.core.config import Config
 from rootsys_dagster.core.fabric import Fabric
 from rootsys_dagster.core.interface import Interface
+from rootsys_dagster.core.record_contract import RecordContract
 
-SCHEMAS: Final[dict[str, type[Config]]] = {"interface.schema.json": Interface, "fabric.schema.json": Fabric}
+SCHEMAS: Final[dict[str, type[Config]]] = {
+    "interface.schema.json": Interface,
+    "fabric.schema.json": Fabric,
+    "contract.schema.json": RecordContract,
+}
 FOLDER: Final = Path(__file__).parents[2] / "contracts" / "schemas"
 
 

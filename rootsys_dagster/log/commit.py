@@ -222,6 +222,7 @@ class LogWriter:
         source_fingerprint: dict[str, Any] | None = None,
         replaces: bool = False,
         asked: dict[str, Any] | None = None,
+        contract_sha256: str | None = None,
     ) -> Manifest:
         """Publish everything written since the last commit together with the new position *end*.
 
@@ -247,6 +248,7 @@ class LogWriter:
             totals=(self.head.totals if self.head else Counts()).plus(counts),
             files=files,
             source_fingerprint=source_fingerprint,
+            contract_sha256=contract_sha256,
             replaced=self._replaced(replaces=replaces),
             asked=asked,
             started_at=self._started_at,

@@ -90,6 +90,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The counts of all commits up to and including this one."""
     files: tuple[SegmentFile, ...]
     source_fingerprint: dict[str, Any] | None
+    contract_sha256: str | None = None
+    """Of the record contract that the interface names, None without one."""
     replaced: int = 0
     """Commits up to this number are history: a later read brought everything anew."""
     asked: dict[str, Any] | None = None

@@ -13,6 +13,7 @@ from typing import Any
 
 from rootsys_dagster.core.errors import PermanentError
 from rootsys_dagster.core.interface import Interface
+from rootsys_dagster.core.policy import OnFail
 from rootsys_dagster.core.ports import Batch
 from rootsys_dagster.core.record import key_seed, reason_codes, record_key
 from rootsys_dagster.log.manifest import Counts
@@ -44,10 +45,17 @@ class Normalised:
 
 
 class Normaliser:
-    """Turns the batches of one interface into lines; holds nothing between batches."""
+    """Turns the batches of one interface into lines; holds nothing between batches but what ``unique`` has met.
 
-    def __init__(self, interface: Interface, source: str, clock: Clock = unix_ms) -> None:
+    Args:
+        on_fail: instead of what interface and rules say: a replay must not stop at the letter that is still broken.
+    """
+
+    def __init__(
+        self, interface: Interface, source: str, clock: Clock = unix_ms, on_fail: OnFail | None = None
+    ) -> None:
         self._interface = interface
+        self._on_fail = on_fail
         self._clock = clock
         self._validator = Validator(interface)
         self._envelope = Envelope(interface, source)
@@ -58,6 +66,8 @@ class Normaliser:
             self._pointers.decode is not None
             and interface.payload_format in ("json", "unknown")
             and not (self._hash_only and interface.record_id_policy == "strict")
+            # Which of two equal values came first is known only to whoever looks at one unit after the other.
+            and not self._validator.rules.has_unique
         )
 
     def normalise(self, batch: Batch) -> Normalised:
@@ -69,6 +79,8 @@ class Normaliser:
         units = batch.units
         if self._fast and batch.kind == "json" and batch.oversized is None and batch.refused is None:
             ids = self._fast_ids(units)
+            if (rules := self._validator.rules).has_any:
+                ids = [known if holds else None for known, holds in zip(ids, rules.surely_hold(units), strict=True)]
         else:
             ids: list[bytes | None] = [None] * len(units)
         out = Normalised(counts=Counts(fetched=len(units), raw_bytes=batch.raw_bytes))
@@ -80,6 +92,10 @@ class Normaliser:
             out.keys = self._keys(ids)
             out.counts.accepted = len(units)
         return out
+
+    def committed(self) -> None:
+        """What follows belongs to another commit."""
+        self._validator.rules.committed()
 
     def _fast_ids(self, units: list[bytes]) -> list[bytes | None]:
         """The record id of each unit that is plain, None for those that the exact path has to judge."""
@@ -206,7 +222,7 @@ class Normaliser:
         self, batch: Batch, n: int, verdict: Verdict, position: bytes, now: int, letters: list[bytes], counts: Counts
     ) -> None:
         codes = reason_codes(verdict.errors)
-        on_fail = self._interface.on_fail
+        on_fail = self._on_fail or verdict.on_fail or self._interface.on_fail
         if on_fail == "block":
             first = verdict.errors[0]
             raise BlockedError(

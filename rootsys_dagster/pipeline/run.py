@@ -33,6 +33,7 @@ class Line:
     log: CommitLog
     driver: Driver[DriverConfig]
     source: str
+    contract_sha256: str | None = None
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ def open_line(entry: InterfaceFile, project: Project, source: str | None = None,
     context = driver_context(interface, project, window)
     driver = DRIVERS.get(interface.driver.kind)(interface.driver, context)
     log = CommitLog(project.state_root, StreamId(interface.name, interface.version))
-    return Line(interface, entry.sha256, log, driver, source or interface.name)
+    return Line(interface, entry.sha256, log, driver, source or interface.name, entry.contract_sha256)
 
 
 def run_interface(
@@ -246,7 +247,9 @@ class _OpenRun:
             mode=self.mode,
             replaces=self.replaces,
             asked=self.asked,
+            contract_sha256=self.line.contract_sha256,
         )
+        self.normaliser.committed()
         self.report.manifests.append(manifest)
         self.report.end = manifest.end
         self.replaces = False

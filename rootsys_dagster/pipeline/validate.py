@@ -13,14 +13,19 @@ import orjson
 
 from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.pointer import MISSING, resolve, tokens
+from rootsys_dagster.core.policy import OnFail
 from rootsys_dagster.core.ports import Oversized, PayloadKind
 from rootsys_dagster.core.record import Message
+from rootsys_dagster.core.rules import RuleOnFail
 from rootsys_dagster.pipeline.exact_json import NotJsonError, canonical, id_text, parse
+from rootsys_dagster.pipeline.rules import RuleBook, Violation
 
 # Unicode's White_Space in UTF-8; str.strip would take U+001C to U+001F too.
 BLANK = re.compile(
     rb"(?:[\t-\r ]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80)*+"
 )
+
+STRICTNESS: tuple[OnFail, ...] = ("block", "quarantine", "skip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Verdict:
     warnings: list[Message]
     payload_kind: PayloadKind
     """How the payload is told: a unit that should be JSON and is not is kept as text, or as base64."""
+    on_fail: OnFail | None = None
+    """What the rules that are broken ask for; None when the interface decides."""
 
 
 class Validator:
@@ -43,6 +50,8 @@ class Validator:
         self._strict = interface.record_id_policy == "strict"
         self._required = [(pointer, tokens(pointer)) for pointer in interface.required_paths]
         self._id_paths = [(pointer, tokens(pointer)) for pointer in interface.record_id_paths]
+        self._on_fail: OnFail = interface.on_fail
+        self.rules = RuleBook(interface.rules)
 
     def judge(
         self, unit: bytes, kind: PayloadKind, oversized: Oversized | None = None, refused: Message | None = None
@@ -74,12 +83,14 @@ class Validator:
     def _json(self, document: Any) -> Verdict:
         if self._format not in ("json", "unknown"):
             return self._mismatch("json")
-        missing = [pointer for pointer, path in self._required if not _exists(document, path)]
-        if missing:
-            errors = [
-                Message("MISSING_REQUIRED_PATH", path, f"required path {path} is absent or null") for path in missing
-            ]
-            return Verdict(None, errors, [], "json")
+        errors = [
+            Message("MISSING_REQUIRED_PATH", pointer, f"required path {pointer} is absent or null")
+            for pointer, path in self._required
+            if not _exists(document, path)
+        ]
+        broken = self.rules.violations(document)
+        if errors or any(one.on_fail != "warn" for one in broken):
+            return self._broken(errors, broken)
         parts: list[str] = []
         warnings: list[Message] = []
         for pointer, path in self._id_paths:
@@ -92,8 +103,21 @@ class Validator:
             listed = ", ".join(pointer for pointer, _ in self._id_paths)
             text = f"no record id path resolves: {listed}"
             return _rejected(Message("RECORD_ID_STRICT_PATHS_UNRESOLVED", "/record_id_paths", text), "json")
+        if self.rules.has_unique:
+            broken += self.rules.claim(document)
+            if any(one.on_fail != "warn" for one in broken):
+                return self._broken([], broken)
+        warnings += [one.message for one in broken]
         record_id = "|".join(parts) if parts else hashlib.sha256(canonical(document)).hexdigest()
         return Verdict(orjson.dumps(record_id), [], warnings, "json")
+
+    def _broken(self, errors: list[Message], broken: list[Violation]) -> Verdict:
+        """All that is wrong with one payload; the strictest of the policies concerned decides what becomes of it."""
+        asked: set[RuleOnFail] = {one.on_fail or self._on_fail for one in broken}
+        if errors:
+            asked.add(self._on_fail)
+        strictest: OnFail = next(policy for policy in STRICTNESS if policy in asked)
+        return Verdict(None, errors + [one.message for one in broken], [], "json", strictest)
 
     def _text(self, unit: bytes) -> Verdict:
         try:
@@ -110,7 +134,7 @@ class Validator:
             text = f"a {kind} payload has no record id under the strict policy"
             return _rejected(Message("RECORD_ID_STRICT_NON_JSON", "/record_id_paths", text), kind)
         warnings: list[Message] = []
-        if self._required or self._id_paths:
+        if self._required or self._id_paths or self.rules.has_any:
             text = f"required and record id paths do not apply to a {kind} payload"
             warnings.append(Message("PATHS_IGNORED_FOR_NON_JSON", None, text))
         return Verdict(b'"%b"' % hashlib.sha256(unit).hexdigest().encode(), [], warnings, kind)

@@ -178,6 +178,15 @@ REFERENCE_CODES: list[tuple[str, str, Document]] = [
 ]  # fmt: skip
 
 OUR_CODES: list[tuple[str, str, Document]] = [
+    ("RULE_POINTER_MISSING", "/rules/0/pointer", interface(rules=[{"type": "string"}])),
+    ("RULE_EMPTY", "/rules/0", interface(rules=[{"pointer": "/a"}])),
+    ("RULE_ENUM_EMPTY", "/rules/0/enum", interface(rules=[{"pointer": "/a", "enum": []}])),
+    ("RULE_RANGE_INVALID", "/rules/0/range", interface(rules=[{"pointer": "/a", "range": {}}])),
+    ("RULE_LENGTH_INVALID", "/rules/0/length", interface(rules=[{"pointer": "/a", "length": {"min": -1}}])),
+    ("RULE_PATTERN_INVALID", "/rules/0/pattern", interface(rules=[{"pointer": "/a", "pattern": "("}])),
+    ("RULE_SCHEMA_INVALID", "/rules/0/schema", interface(rules=[{"schema": {"type": "nope"}}])),
+    ("SCHEMA_REF_INVALID", "/schema_ref", interface(schema_ref="contracts/a")),
+    ("RULES_NEED_JSON", "/schema_ref", interface(schema_ref="contracts/a@v1", payload_format="text")),
     ("REST_EOF_CONFLICT", "/driver/eof", driver("rest", rest=BLOCKS["rest"], eof="wait")),
     ("REST_ON_REPLACE_CONFLICT", "/driver/on_replace", driver("rest", rest=BLOCKS["rest"], on_replace="fail")),
     ("DB_EOF_CONFLICT", "/driver/eof", driver("db", db=BLOCKS["db"], eof="accept")),
@@ -316,6 +325,7 @@ def test_no_code_stands_in_the_source_that_is_not_listed_here() -> None:
         "incremental",
         "rest_auth_config",
         "rest_paging_config",
+        "rules",
     ]
     folder = Path(rootsys_dagster.core.__path__[0])
     written = {code for module in modules for code in codes_in(folder / f"{module}.py")}
