@@ -10,7 +10,7 @@ from pathlib import Path
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.store import LockedError, exclusive_lock, storage_errors
 
-SEGMENT_FOLDERS = ("records", "dead_letters", "duplicates")
+SEGMENT_FOLDERS = ("records", "dead_letters", "duplicates", "outcomes")
 ORPHAN_AGE_S = 24 * 3600.0
 
 

@@ -8,8 +8,9 @@ import msgspec
 from rootsys_dagster.core.errors import LogDamagedError, PermanentError
 
 FORMAT = 1
-SegmentKind: TypeAlias = Literal["records", "keys", "dead_letters", "duplicates", "units"]
-Mode: TypeAlias = Literal["ingest", "replay", "merge"]
+SegmentKind: TypeAlias = Literal["records", "keys", "dead_letters", "duplicates", "units", "outcomes"]
+Mode: TypeAlias = Literal["ingest", "replay", "merge", "decision"]
+"""``decision``: a person has decided about dead letters; nothing was fetched."""
 
 
 class ConservationError(PermanentError):

@@ -101,6 +101,9 @@ def _counts(manifest: Manifest, path: str) -> Iterator[Finding]:
         file = manifest.file(kind)
         if (file.records if file else 0) != count:
             yield Finding("COUNTS", path, f"counts {count} {kind}, its segment has {file.records if file else 0}")
+    decided = manifest.file("outcomes")
+    if decided and manifest.mode == "replay" and decided.records != counts.fetched:
+        yield Finding("COUNTS", path, f"replays {counts.fetched} dead letters and tells of {decided.records}")
     keys, records = manifest.file("keys"), manifest.file("records")
     if keys and records and keys.records != records.records:
         yield Finding("COUNTS", path, f"has {keys.records} keys for {records.records} records")

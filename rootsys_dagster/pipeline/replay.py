@@ -76,24 +76,34 @@ def read_dead_letters(path: Path, source: Literal["file", "sqlite"], table: str 
     lines = _file_lines(path) if source == "file" else _table_rows(path, table)
     for place, line in lines:
         try:
-            letter = _decode(line)
-            unit = _unit(letter.payload)
-            oversized = _oversized(letter)
-        except (msgspec.DecodeError, ValueError):
+            batch = replayed_batch(line)
+        except ValueError:
             raise _bad_line(path, place) from None
-        # What could not be decoded was kept as text or base64, but it is still what the source meant to be JSON.
-        undecoded = "PAYLOAD_DECODE_FAILED" in letter.reason_codes
-        metadata = letter.metadata
-        details = metadata.source_details or _Details("dead_letter")
-        locators = ReplayedFrom(
-            details.source_type,
-            details.locator,
-            metadata.content_type,
-            metadata.filename,
-            _on_one_line(bytes(details.position)).decode(),
-        )
-        kind = "json" if undecoded and metadata.content_type != "text/plain" else KINDS[letter.payload.kind]
-        yield Batch([_on_one_line(unit) if kind == "json" else unit], kind, locators, {}, 0, oversized)
+        yield batch
+
+
+def replayed_batch(line: bytes) -> Batch:
+    """The unit of one dead letter as it was fetched, a batch by itself.
+
+    Raises:
+        ValueError: *line* is no dead letter.
+    """
+    letter = _decode(line)
+    unit = _unit(letter.payload)
+    oversized = _oversized(letter)
+    # What could not be decoded was kept as text or base64, but it is still what the source meant to be JSON.
+    undecoded = "PAYLOAD_DECODE_FAILED" in letter.reason_codes
+    metadata = letter.metadata
+    details = metadata.source_details or _Details("dead_letter")
+    locators = ReplayedFrom(
+        details.source_type,
+        details.locator,
+        metadata.content_type,
+        metadata.filename,
+        _on_one_line(bytes(details.position)).decode(),
+    )
+    kind = "json" if undecoded and metadata.content_type != "text/plain" else KINDS[letter.payload.kind]
+    return Batch([_on_one_line(unit) if kind == "json" else unit], kind, locators, {}, 0, oversized)
 
 
 def _bad_line(path: Path, place: str) -> ConfigError:
