@@ -22,7 +22,7 @@ COMMANDS = {
     "propose": "Write a ready interface file for a table.",
     "show": "Where each interface and fabric stands.",
     "records": "Print committed records as JSON lines.",
-    "dead-letters": "Print committed dead letters, or list why they were rejected.",
+    "dead-letters": "See what was rejected and why, replay it when it is mended, or discard it.",
     "merge": "Merge JSONL files of records into one, the first of each key kept.",
     "verify": "Prove from disk that the commit logs are what was committed.",
     "gc": "Remove files that no commit names.",

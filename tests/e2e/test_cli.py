@@ -152,7 +152,7 @@ def test_dead_letters_are_listed_by_place_and_reason_without_their_payload(shop)
     rootsys("run", "mes", cwd=shop.root)
     listed = rootsys("dead-letters", "list", "mes", cwd=shop.root)
     heading, first, second = listed.stdout.splitlines()
-    assert heading.split() == ["COMMIT", "SOURCE", "AT", "REASONS", "FIRST", "MESSAGE"]
+    assert heading.split() == ["ID", "STATE", "COMMIT", "SOURCE", "AT", "REASONS", "FIRST", "MESSAGE"]
     assert "line 2, byte 9" in first
     assert "MISSING_REQUIRED_PATH" in second
     assert "hunter2" not in listed.stdout

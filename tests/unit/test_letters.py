@@ -1,7 +1,6 @@
 """The life of a dead letter: open, failing, replayed, discarded, superseded; kept is rebuilt, and nothing is lost."""
 
 import json
-import os
 import tempfile
 from contextlib import closing
 from dataclasses import astuple
@@ -195,7 +194,6 @@ def test_letters_that_cannot_be_kept_on_disk_are_made_in_memory(unprivileged: Pa
     index = letters_path(project.log()).parent
     assert not index.exists()
     project.log().folder.chmod(0o555)
-    assert not os.access(project.log().folder, os.W_OK)
     assert len(letters(project.log())) == 4
     assert not index.exists()
 
