@@ -230,7 +230,10 @@ class Throttle:
 
     def _reserve(self, at_most_s: float | None) -> float:
         if self.policy is None:
-            return self._pause_left_s()
+            wait_s = self._pause_left_s()
+            if at_most_s is not None and wait_s > at_most_s:
+                raise _no_turn("the pause that the source has asked for", wait_s, at_most_s)
+            return wait_s
         # The time at which the bucket would be full again is all that has to be kept (generic cell rate algorithm).
         step_s = 1 / self.policy.requests_per_s
         slack_s = (self.policy.burst - 1) * step_s
@@ -239,11 +242,12 @@ class Throttle:
             due = max(members.get("next_at", 0.0), now)
             wait_s = max(due - slack_s - now, members.get("paused_until", 0.0) - now, 0.0)
             if at_most_s is not None and wait_s > at_most_s:
-                raise TransientError(
-                    f"the rate limit of {self.policy.requests_per_s:g} requests per second leaves no turn within "
-                    f"{at_most_s:.1f} s; run again later",
-                    retry_after_s=wait_s,
-                    code="RATE_LIMIT.NO_TURN",
-                )
+                what = f"the rate limit of {self.policy.requests_per_s:g} requests per second"
+                raise _no_turn(what, wait_s, at_most_s)
             members["next_at"] = due + step_s
         return wait_s
+
+
+def _no_turn(what: str, wait_s: float, at_most_s: float) -> TransientError:
+    message = f"{what} leaves no turn within {at_most_s:.1f} s; run again later"
+    return TransientError(message, retry_after_s=wait_s, code="RATE_LIMIT.NO_TURN")

@@ -1,6 +1,7 @@
 """One page from the wire: signed in, in turn, within its deadline, tried again where that helps, and nowhere else."""
 
 import email.utils
+import math
 import re
 import threading
 import time
@@ -226,10 +227,12 @@ class Exchange:
             return None
         try:
             wait_s = float(int(text))
+        except OverflowError:
+            return None
         except ValueError:
             try:
                 wait_s = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-            except ValueError:
+            except (ValueError, OverflowError):
                 return None
         return min(max(wait_s, 0.0), float(self.config.max_retry_after_s))
 
@@ -243,7 +246,7 @@ class Exchange:
                 left, reset_s = int(remaining), float(reset)
             except ValueError:
                 continue
-            if left <= 0:
+            if left <= 0 and math.isfinite(reset_s):
                 wait_s = reset_s - time.time() if reset_s > EPOCH_S else reset_s
                 self._throttle.pause(min(max(wait_s, 0.0), MAX_PAUSE_S))
 
