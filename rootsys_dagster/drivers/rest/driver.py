@@ -258,7 +258,7 @@ class RestDriver(Driver[DriverConfig]):
 
 def _pieces(items: Sequence[int], units: list[bytes], limit: int) -> Iterator[Sequence[int]]:
     """Items in order, those above *limit* alone; one empty piece when there is none at all."""
-    if max(map(len, units), default=0) <= limit:
+    if not items or max(map(len, units)) <= limit:
         yield items
         return
     piece: list[int] = []

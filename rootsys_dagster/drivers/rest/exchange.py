@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import httpcore
 import httpx
@@ -23,7 +23,7 @@ from rootsys_dagster.drivers.rest.auth import SignIn, sign_in
 from rootsys_dagster.drivers.rest.body import ACCEPT_ENCODING, Response, read_response
 from rootsys_dagster.drivers.rest.egress import Clock, Egress, connections, tls_context
 from rootsys_dagster.drivers.rest.errors import deadline_passed, shown, status_error, transport_errors
-from rootsys_dagster.drivers.rest.request import Request
+from rootsys_dagster.drivers.rest.request import Request, absolute
 from rootsys_dagster.log.commit import StreamId
 from rootsys_dagster.log.shared_state import SharedState, circuit_state
 from rootsys_dagster.resilience import Breaker, Deadline, SharedMembers, Throttle, retrying
@@ -106,9 +106,13 @@ class Exchange:
         return retrying(attempt, self.config.retry or Retry(), deadline=deadline)
 
     def _success(self, request: Request, deadline: Deadline) -> Response:
-        response = self._follow(self._sign_in.apply(request, deadline), deadline)
-        if response.status == 401 and self._sign_in.renew():
+        if origin(request.url) == origin(self.url):
             response = self._follow(self._sign_in.apply(request, deadline), deadline)
+            if response.status == 401 and self._sign_in.renew():
+                response = self._follow(self._sign_in.apply(request, deadline), deadline)
+        else:
+            # A source may name the next page where it likes: that is as a redirect to a declared host.
+            response = self._follow(_to_another_origin(request, self.url, request.url), deadline)
         self._heed_limits(response.headers)
         if not 200 <= response.status < 300:
             retry_after_s = self._retry_after_s(response.headers)
@@ -127,22 +131,15 @@ class Exchange:
         raise PermanentError(message, code="REST.REDIRECT")
 
     def _redirected(self, request: Request, status: int, location: str) -> Request:
-        target = urljoin(request.url, location)
+        target = absolute(request.url, location)
         self.egress.check_url(target)
-        where = f"{request.method} {shown(request.url)}"
-        if urlsplit(request.url).scheme == "https" and urlsplit(target).scheme != "https":
-            raise PermanentError(f"{where}: leads from https to http, which is never followed", code="REST.REDIRECT")
         if status == 303 or (status in (301, 302) and request.method == "POST"):
             request = Request("GET", request.url, request.headers)
-        moved = Request(request.method, target, request.headers, request.body)
         if origin(target) == origin(request.url):
-            return moved
-        if self.config.redirects == "same_origin" or request.body is not None:
-            why = "a body is not sent to another origin" if request.body is not None else "another origin"
-            message = f"{where}: leads to {shown(target)}, and is not followed: {why}; see driver.rest.redirects"
-            raise PermanentError(message, code="REST.REDIRECT")
-        # Nothing that the interface file sends is meant for another origin: not its headers, and not its credentials.
-        return moved.without_headers(lambda name: name not in ("accept", "user-agent"))
+            return Request(request.method, target, request.headers, request.body)
+        if self.config.redirects == "same_origin":
+            raise _not_followed(request, request.url, target, "it is another origin; see driver.rest.redirects")
+        return _to_another_origin(request, request.url, target)
 
     def _send_once(self, request: Request, deadline: Deadline) -> Response:
         """The response with whatever status it has."""
@@ -249,6 +246,24 @@ class Exchange:
             if left <= 0 and math.isfinite(reset_s):
                 wait_s = reset_s - time.time() if reset_s > EPOCH_S else reset_s
                 self._throttle.pause(min(max(wait_s, 0.0), MAX_PAUSE_S))
+
+
+def _to_another_origin(request: Request, start: str, target: str) -> Request:
+    """*request* as it may be sent to *target*, which *start* has led to.
+
+    Nothing that the interface file sends is meant for another origin: not its headers, and not its credentials.
+    """
+    if urlsplit(start).scheme == "https" and urlsplit(target).scheme != "https":
+        raise _not_followed(request, start, target, "it leads from https to http, which never happens")
+    if request.body is not None:
+        raise _not_followed(request, start, target, "a body is not sent to another origin")
+    moved = Request(request.method, target, request.headers)
+    return moved.without_headers(lambda name: name not in ("accept", "user-agent"))
+
+
+def _not_followed(request: Request, start: str, target: str, why: str) -> PermanentError:
+    message = f"{request.method} {shown(start)}: leads to {shown(target)}, and is not followed: {why}"
+    return PermanentError(message, code="REST.REDIRECT")
 
 
 def origin(url: str) -> tuple[str, str | None, int | None]:

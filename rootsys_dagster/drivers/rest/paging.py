@@ -1,7 +1,6 @@
 """How one page leads to the next. A step is what a position keeps of a page: small, plain JSON."""
 
 from typing import Any, Protocol
-from urllib.parse import urljoin
 
 import httpx
 import msgspec
@@ -18,7 +17,7 @@ from rootsys_dagster.core.rest_paging_config import (
 )
 from rootsys_dagster.drivers.rest.body import Response
 from rootsys_dagster.drivers.rest.page import Page
-from rootsys_dagster.drivers.rest.request import Ask
+from rootsys_dagster.drivers.rest.request import Ask, absolute
 
 Step = dict[str, Any]
 
@@ -166,7 +165,7 @@ class Linked:
             return None
         for link in httpx.Response(200, headers={"link": response.headers["link"]}).links.values():
             if self._rel in link.get("rel", "").split():
-                return {"page": step["page"] + 1, "url": urljoin(response.url, link.get("url", ""))}
+                return {"page": step["page"] + 1, "url": absolute(response.url, link.get("url", ""))}
         return None
 
     def ahead(self, step: Step) -> Step:
@@ -191,7 +190,7 @@ class NextUrl:
 
     def following(self, step: Step, page: Page, response: Response) -> Step | None:
         url = scalar_text(page.document.at(self._path) if page.document is not None else None)
-        return {"page": step["page"] + 1, "url": urljoin(response.url, url)} if url else None
+        return {"page": step["page"] + 1, "url": absolute(response.url, url)} if url else None
 
     def ahead(self, step: Step) -> Step:
         raise NotImplementedError

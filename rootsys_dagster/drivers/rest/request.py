@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import quote, unquote_plus, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
-from rootsys_dagster.core.errors import ConfigError
+from rootsys_dagster.core.errors import ConfigError, PermanentError
 from rootsys_dagster.core.pointer import tokens
 from rootsys_dagster.core.rest_config import SECRET_NAME, RestConfig
 from rootsys_dagster.core.secret_ref import has_secret_ref
+from rootsys_dagster.drivers.rest.errors import shown
 from rootsys_dagster.secrets import MASK, Secrets, redact
 
 ALLOWED_IN_QUERY: Final = "-._~:@!$'()*,;/?"
@@ -120,6 +121,19 @@ class RequestTemplate:
         # Other encodings could not be unpacked in bounded memory.
         own = [(name, value) for name, value in self._config.headers.items() if name.lower() != "accept-encoding"]
         return [*kept, *own]
+
+
+def absolute(base: str, url: str) -> str:
+    """The URL that *url* is, seen from *base*.
+
+    Raises:
+        PermanentError: a source has named what is no URL.
+    """
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        message = f"{shown(base)}: leads to what is no URL; ask who runs the source"
+        raise PermanentError(message, code="REST.URL_INVALID") from None
 
 
 def with_params(url: str, params: Mapping[str, str]) -> str:
