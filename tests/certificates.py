@@ -2,6 +2,7 @@
 
 import datetime
 import ssl
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,10 +66,10 @@ def self_signed(folder: Path) -> Certificates:
 def too_old(folder: Path) -> Certificates:
     """A good certificate over TLS 1.1, which the library still speaks when it is made to."""
     found = good(folder)
-    with_old_ciphers = found.server
-    with_old_ciphers.set_ciphers("ALL:@SECLEVEL=0")
-    with_old_ciphers.minimum_version = ssl.TLSVersion.TLSv1
-    with_old_ciphers.maximum_version = ssl.TLSVersion.TLSv1_1
+    found.server.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore"):
+        found.server.minimum_version = ssl.TLSVersion.TLSv1
+        found.server.maximum_version = ssl.TLSVersion.TLSv1_1
     return found
 
 

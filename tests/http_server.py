@@ -61,11 +61,11 @@ class Answer:
 Play = Callable[[Asked], Answer]
 
 
-def json_answer(document: object, status: int = 200, **headers: str) -> Answer:
+def json_answer(document: object, **headers: str) -> Answer:
     """A JSON response; bytes are sent as they are. An underscore in the name of a header stands for a hyphen."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, body, {"Content-Type": "application/json", **named})
+    return Answer(200, body, {"Content-Type": "application/json", **named})
 
 
 class HttpServer:
