@@ -9,6 +9,7 @@ from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.defs import checks
+from rootsys_dagster.defs.letters import OPEN_DEAD_LETTERS
 from rootsys_dagster.defs.metadata import code_reference
 from rootsys_dagster.defs.ops import emit_dead_letters, publish, validate
 from rootsys_dagster.defs.pairs import AssetPair, Role
@@ -24,7 +25,7 @@ OUTPUTS = {
     checks.CONSERVATION: PUBLISH,
     checks.CONTRACT: PUBLISH,
     "dead_letters": EMIT,
-    checks.DEAD_LETTER_BUDGET: EMIT,
+    OPEN_DEAD_LETTERS: EMIT,
 }
 SHOWN: Mapping[Role, str] = {"records": "Accepted records", "dead_letters": "Dead letters"}
 
@@ -83,7 +84,7 @@ def interface_assets(
             checks.CONSERVATION: checks.check_spec(checks.CONSERVATION, key["records"]),
             checks.CONTRACT: checks.check_spec(checks.CONTRACT, key["records"]),
             **({checks.COLUMNS: checks.check_spec(checks.COLUMNS, key["records"])} if with_columns else {}),
-            checks.DEAD_LETTER_BUDGET: checks.check_spec(checks.DEAD_LETTER_BUDGET, key["dead_letters"]),
+            OPEN_DEAD_LETTERS: checks.check_spec(OPEN_DEAD_LETTERS, key["dead_letters"]),
         },
     )
 
@@ -100,5 +101,7 @@ def why_not_executable(interface: Interface) -> str | None:
 
 
 def code_version(entry: InterfaceFile, interface: Interface) -> str:
-    """Changes when the interface file or its place on the allowlist changes; Dagster then shows the assets as stale."""
-    return hashlib.sha256(f"{entry.sha256} {interface.name}@{interface.version}".encode()).hexdigest()[:16]
+    """Changes with the interface file, its record contract or its place on the allowlist; the assets are stale then."""
+    return hashlib.sha256(
+        f"{entry.sha256}{entry.contract_sha256 or ''} {interface.name}@{interface.version}".encode()
+    ).hexdigest()[:16]

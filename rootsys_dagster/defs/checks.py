@@ -9,20 +9,20 @@ from rootsys_dagster.core.contract import load_registry
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.defs.columns import changes
-from rootsys_dagster.defs.metadata import reject_ratio, summed
+from rootsys_dagster.defs.letters import OPEN_DEAD_LETTERS
+from rootsys_dagster.defs.metadata import summed
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest
 from rootsys_dagster.log.verify import verify_commit
 
 CONSERVATION = "conservation"
 CONTRACT = "contract"
-DEAD_LETTER_BUDGET = "dead_letter_budget"
 COLUMNS = "columns"
 DESCRIPTIONS = {
     CONSERVATION: "Every fetched unit has exactly one outcome, and the files hold as many lines as the commits say",
     CONTRACT: "Name and version are on the allowlist, and the newest commit was made under the file as it is now",
     COLUMNS: "The source has the columns and types that it had before",
-    DEAD_LETTER_BUDGET: "Dead letters stay below the limits of dead_letters.budget in the interface file",
+    OPEN_DEAD_LETTERS: "Dead letters that wait stay below the limits of dead_letters.budget in the interface file",
 }
 
 
@@ -51,8 +51,9 @@ def contract(project: Project, entry: InterfaceFile, head: Manifest | None, key:
         load_registry(project.contracts_path).require(entry.require())
     except RootsysError as error:
         return _contract_result(key, str(error), dg.AssetCheckSeverity.ERROR)
-    if head is not None and head.interface_sha256 != entry.sha256:
-        message = f"commit {head.seq} and those before were made under an earlier {entry.path.name}"
+    if head is not None and (head.interface_sha256, head.contract_sha256) != (entry.sha256, entry.contract_sha256):
+        file = entry.path.name if head.interface_sha256 != entry.sha256 else "record contract"
+        message = f"commit {head.seq} and those before were made under an earlier {file}"
         return _contract_result(key, message, dg.AssetCheckSeverity.WARN)
     return _contract_result(key, None, dg.AssetCheckSeverity.ERROR)
 
@@ -67,34 +68,6 @@ def columns(log: CommitLog, commits: Sequence[Manifest], key: dg.AssetKey) -> dg
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(found) or "as before",
         metadata={"changes": dg.MetadataValue.json(found)},
-    )
-
-
-def dead_letter_budget(
-    log: CommitLog, entry: InterfaceFile, commits: Sequence[Manifest], key: dg.AssetKey
-) -> dg.AssetCheckResult:
-    """Compare the reject ratio of *commits* and all dead letters so far with the budget of the interface."""
-    policy = entry.require().dead_letters
-    budget = policy.budget if policy else None
-    ratio = reject_ratio(summed(commits))
-    metadata: dict[str, float | int] = {"reject_ratio": ratio}
-    exceeded: list[str] = []
-    if budget is not None and budget.max_reject_ratio is not None:
-        metadata["max_reject_ratio"] = budget.max_reject_ratio
-        if ratio > budget.max_reject_ratio:
-            exceeded.append(f"reject ratio {ratio:.4f} is above max_reject_ratio {budget.max_reject_ratio}")
-    if budget is not None and budget.max_open is not None:
-        head = log.head()
-        metadata |= {"open": head.totals.dead_letters if head else 0, "max_open": budget.max_open}
-        if metadata["open"] > budget.max_open:
-            exceeded.append(f"{metadata['open']} dead letters are above max_open {budget.max_open}")
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=DEAD_LETTER_BUDGET,
-        passed=not exceeded,
-        description="; ".join(exceeded)
-        or ("within the budget" if budget else "no budget is set in the interface file"),
-        metadata=metadata,
     )
 
 

@@ -10,9 +10,15 @@ from dagster._core.definitions.utils import is_valid_name
 from rootsys_dagster.defs.pairs import LINE, PREFIX, AssetPair
 
 ALL = "all"
+REPLAY = "replay_dead_letters"
 INTERFACE_TAG = "rootsys/interface"
 MAX_JOBS = 300
 """Resolving a job looks at every asset, so jobs per interface cost the square of their number."""
+
+
+def is_wanted(each: bool | None, pairs: Sequence[AssetPair]) -> bool:
+    """Whether there is something for each pair that costs the square of their number; None: up to some hundreds."""
+    return each if each is not None else len(pairs) <= MAX_JOBS
 
 
 def jobs(pairs: Sequence[AssetPair], job_per_interface: bool | None = None) -> list[UnresolvedAssetJobDefinition]:
@@ -30,7 +36,7 @@ def jobs(pairs: Sequence[AssetPair], job_per_interface: bool | None = None) -> l
         everything = dg.AssetSelection.assets(*keys)
         description = "Every interface, then every fabric; those that are read by windows have jobs of their own"
         found.append(dg.define_asset_job(ALL, everything, description=description))
-    if job_per_interface if job_per_interface is not None else len(pairs) <= MAX_JOBS:
+    if is_wanted(job_per_interface, pairs):
         names: set[str] = set()
         for pair in pairs:
             name = job_name(pair, names)
@@ -58,5 +64,5 @@ def run_tags(pair: AssetPair) -> dict[str, str]:
 
 def _is_reserved(name: str) -> bool:
     """Whether Dagster keeps the word, or one of our nodes has it: node and job names share one space."""
-    ours = name == ALL or name.endswith(LINE) or name.startswith(PREFIX)
+    ours = name in (ALL, REPLAY) or name.endswith(LINE) or name.startswith(PREFIX)
     return ours or name.startswith("__") or iskeyword(name) or not is_valid_name(name)

@@ -5,7 +5,7 @@ handles; the names of outputs are the roles of the assets, because Dagster looks
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,13 +19,13 @@ from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.defs import checks
 from rootsys_dagster.defs.errors import told_to_dagster
+from rootsys_dagster.defs.letters import OPEN_DEAD_LETTERS, check_result, open_dead_letters
 from rootsys_dagster.defs.metadata import commit_tags, data_version, describe, summed
 from rootsys_dagster.defs.mirror import mirror_pair
 from rootsys_dagster.defs.pairs import PREFIX, AssetPair, Role, pair_of
 from rootsys_dagster.defs.resources import Execute, driver_key
 from rootsys_dagster.defs.sources import has_columns
 from rootsys_dagster.defs.windows import asked_window
-from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.manifest import Manifest
 from rootsys_dagster.log.spool import SpoolDamagedError
 from rootsys_dagster.pipeline.fetch import Spooled, drop_spool, fetch_to_spool, read_spool
@@ -107,7 +107,7 @@ def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str,
 @dg.op(
     name=f"{PREFIX}emit_dead_letters",
     description="Bring the dead-letter sink up to date with the commit log.",
-    out={"dead_letters": dg.Out(dg.Nothing), checks.DEAD_LETTER_BUDGET: dg.Out(dg.Nothing)},
+    out={"dead_letters": dg.Out(dg.Nothing), OPEN_DEAD_LETTERS: dg.Out(dg.Nothing)},
     required_resource_keys={"project"},
     tags=THIRD,
 )
@@ -120,8 +120,10 @@ def emit_dead_letters(context: dg.OpExecutionContext, commit: dict[str, Any]):
         log = pair.log(project)
         commits = _commits(pair, project, commit)
         key = pair.keys["dead_letters"]
-        budget = checks.dead_letter_budget(log, entry, commits or last_run(log), key)
-        result = materialized(context, pair, project, "dead_letters", commits, [budget])
+        waiting = open_dead_letters(log, entry, key)
+        result = materialized(
+            context, pair, project, "dead_letters", commits, [check_result(waiting)], more=waiting.metadata
+        )
     yield result
 
 
@@ -162,6 +164,7 @@ def materialized(
     role: Role,
     commits: Sequence[Manifest],
     check_results: Sequence[dg.AssetCheckResult],
+    more: Mapping[str, dg.MetadataValue] | None = None,
 ) -> dg.MaterializeResult:
     """The event of one asset at the end of a run; what the mirror has to tell comes first, so the newest stays last."""
     log = pair.log(project)
@@ -169,22 +172,11 @@ def materialized(
     last = commits[-1].seq if commits else log.last_seq()
     return dg.MaterializeResult(
         asset_key=pair.keys[role],
-        metadata=describe(log, role, commits),
+        metadata={**describe(log, role, commits), **(more or {})},
         tags=commit_tags(log, commits[0].seq if commits else last, last) if last else None,
         data_version=dg.DataVersion(data_version(log, last)),
         check_results=check_results,
     )
-
-
-def last_run(log: CommitLog) -> list[Manifest]:
-    """The newest commit and those of the same run before it: what a check judges when its own run found nothing."""
-    found: list[Manifest] = []
-    for seq in range(log.last_seq(), 0, -1):
-        commit = log.manifest(seq)
-        if found and commit.run_id != found[0].run_id:
-            break
-        found.append(commit)
-    return found[::-1]
 
 
 def _fetch(line: Line, run_id: str) -> dict[str, Any]:

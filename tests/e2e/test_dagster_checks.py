@@ -38,7 +38,7 @@ def mes(project: ProjectFolder) -> ProjectFolder:
 
 def test_a_good_run_is_green(mes: ProjectFolder) -> None:
     found = checks(run(mes))
-    assert set(found) == {"conservation", "contract", "dead_letter_budget"}
+    assert set(found) == {"conservation", "contract", "open_dead_letters"}
     assert all(evaluation.passed for evaluation in found.values())
 
 
@@ -67,19 +67,19 @@ def test_the_dead_letter_budget_colours_the_check_and_stops_nothing(
     mes.interface("mes", required_paths=["/id"], dead_letters={"kind": "file", "budget": budget})
     result = run(mes)
     assert result.success
-    assert checks(result)["dead_letter_budget"].passed is passed
+    assert checks(result)["open_dead_letters"].passed is passed
     assert len(mes.dead_letters()) == 1
     assert (mes.root / "dead_letters" / "mes.jsonl").read_bytes().count(b"\n") == 1
 
 
 def test_a_run_that_finds_nothing_new_does_not_turn_a_red_budget_green(mes: ProjectFolder) -> None:
     mes.interface("mes", required_paths=["/id"], dead_letters={"budget": {"max_reject_ratio": 0.1}})
-    assert not checks(run(mes))["dead_letter_budget"].passed
-    found = checks(run(mes))["dead_letter_budget"]
+    assert not checks(run(mes))["open_dead_letters"].passed
+    found = checks(run(mes))["open_dead_letters"]
     assert not found.passed
     assert "reject ratio 0.3333" in (found.description or "")
     mes.data("mes.jsonl", [{"id": 3}], append=True)
-    assert checks(run(mes))["dead_letter_budget"].passed
+    assert checks(run(mes))["open_dead_letters"].passed
 
 
 def test_a_changed_interface_file_warns_until_something_is_committed_under_it(mes: ProjectFolder) -> None:
@@ -94,7 +94,7 @@ def test_a_changed_interface_file_warns_until_something_is_committed_under_it(me
 def test_a_merge_is_counted_again_too(mes: ProjectFolder) -> None:
     mes.fabric("defects", ["mes"])
     found = checks(run(mes, "all"))
-    assert set(found) == {"conservation", "contract", "dead_letter_budget"}
+    assert set(found) == {"conservation", "contract", "open_dead_letters"}
     (segment,) = (mes.root / ".rootsys" / "defects" / "v1" / "records").glob("*.jsonl")
     segment.write_bytes(segment.read_bytes().replace(b"\n", b" ", 1))
     assert not checks(run(mes, "defects"))["conservation"].passed
