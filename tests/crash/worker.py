@@ -23,10 +23,12 @@ from rootsys_dagster.log import commit as log_commit
 from rootsys_dagster.log import store
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.gc import collect
+from rootsys_dagster.log.letters import LetterFilter
 from rootsys_dagster.log.manifest import Counts
 from rootsys_dagster.pipeline import merge
+from rootsys_dagster.pipeline.mend import replay_letters
 from rootsys_dagster.pipeline.publish import publish
-from rootsys_dagster.pipeline.run import run_interface
+from rootsys_dagster.pipeline.run import open_line, run_interface
 
 NAMED_ERROR = 3
 CRASHED = 1
@@ -50,6 +52,11 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
             return publish_all(project, request["name"])
         case "publish":
             return publish_all(project, request["name"])
+        case "replay":
+            mended = replay_letters(
+                open_line(project.interface(request["name"]), project), LetterFilter(), run_id=run_id
+            )
+            return {"resolved": mended.resolved, "failing": mended.failing}
         case "gc":
             log = CommitLog(project.state_root, StreamId(request["name"], "v1"))
             return {"removed": len(collect(log, older_than_s=0))}
