@@ -176,6 +176,12 @@ class DeadLetterSink(ABC):
             TransientError: it is not there now; the same lines come again.
         """
 
+    def outcomes(self, lines: Iterable[bytes], *, run_id: str, commit_seq: int) -> None:  # noqa: B027
+        """Take over what a commit says became of dead letters, for a sink that can show it: ``log.letters.Outcome``.
+
+        Called behind :meth:`write` of the same commit, and like that again after a crash.
+        """
+
     def mark(self) -> dict[str, Any]:
         """Make what was written durable, and say how to recognise it after a crash."""
         return {}

@@ -187,7 +187,7 @@ class _Line(msgspec.Struct):
 
 
 _line = msgspec.json.Decoder(_Line).decode
-_outcome = msgspec.json.Decoder(Outcome).decode
+parse_outcome = msgspec.json.Decoder(Outcome).decode
 outcome_line = msgspec.json.Encoder().encode
 
 
@@ -294,7 +294,7 @@ class Letters:
         when = (manifest.seq, manifest.run_id, manifest.committed_at)
         cursor.executemany(REJECTED, _rejections(self.log, manifest))
         for _, line in _lines(self.log, manifest, "outcomes"):
-            one = _outcome(line)
+            one = parse_outcome(line)
             match one.outcome:
                 case "replayed":
                     cursor.execute(REPLAYED, (one.dead_letter_id, one.record_id, *when))

@@ -58,6 +58,9 @@ def follow(
                 written += sink.write(
                     commit_lines(log, manifest, kind), run_id=manifest.run_id, commit_seq=manifest.seq
                 )
+                if kind == "dead_letters" and manifest.file("outcomes") is not None:
+                    told = commit_lines(log, manifest, "outcomes")
+                    sink.outcomes(told, run_id=manifest.run_id, commit_seq=manifest.seq)
                 last = manifest.seq
                 if last % COMMITS_PER_MARK == 0:
                     state = _remember(log, name, sink, last)

@@ -1,4 +1,4 @@
-"""A table of dead letters in SQLite: the columns of the reference, plus run, commit and a content-derived id.
+"""A table of dead letters in SQLite: the columns of the reference, plus id, run, commit, and what became of each.
 
 Source: spec/1-reference.md 1.10. A table that the reference made is extended in place.
 """
@@ -14,6 +14,7 @@ from rootsys_dagster.core.errors import TransientError
 from rootsys_dagster.core.ports import DeadLetterSink
 from rootsys_dagster.core.record import dead_letter_id
 from rootsys_dagster.core.registry import SINKS
+from rootsys_dagster.log.letters import parse_outcome
 
 BUSY_S = 10.0
 CREATE = """
@@ -22,11 +23,28 @@ CREATE TABLE IF NOT EXISTS "{table}" (
   interface_name TEXT NOT NULL, interface_version TEXT NOT NULL, payload_json TEXT NOT NULL,
   metadata_json TEXT NOT NULL, reason_codes_json TEXT NOT NULL, lineage_json TEXT, errors_json TEXT NOT NULL
 )"""
-ADDED = {"run_id": "TEXT", "commit_seq": "INTEGER", "dead_letter_id": "TEXT"}
+ADDED = {
+    "run_id": "TEXT",
+    "commit_seq": "INTEGER",
+    "dead_letter_id": "TEXT",
+    "state": "TEXT",
+    "attempts": "INTEGER",
+    "last_commit_seq": "INTEGER",
+    "record_id": "TEXT",
+    "decided_by": "TEXT",
+    "note": "TEXT",
+}
 INSERT = """
 INSERT OR IGNORE INTO "{table}" (created_at_unix_ms, source, interface_name, interface_version, payload_json,
-  metadata_json, reason_codes_json, lineage_json, errors_json, run_id, commit_seq, dead_letter_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+  metadata_json, reason_codes_json, lineage_json, errors_json, run_id, commit_seq, dead_letter_id, state, attempts,
+  last_commit_seq)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'open', 1, ?11)"""
+# A commit that is told of twice counts once.
+OUTCOME = """
+UPDATE "{table}" SET state = ?2, attempts = coalesce(attempts, 1) + ?3, last_commit_seq = ?4, record_id = ?5,
+  decided_by = ?6, note = ?7, errors_json = coalesce(?8, errors_json),
+  reason_codes_json = coalesce(?9, reason_codes_json)
+WHERE dead_letter_id = ?1 AND coalesce(last_commit_seq, 0) < ?4"""
 
 
 class _Name(msgspec.Struct):
@@ -83,6 +101,15 @@ class SqliteSink(DeadLetterSink):
             raise self._unavailable(error) from error
         return self._connection.total_changes - before
 
+    def outcomes(self, lines: Iterable[bytes], *, run_id: str, commit_seq: int) -> None:
+        """Show state, attempts and the newest errors of the dead letters that a commit tells of."""
+        assert self._connection is not None
+        try:
+            with self._connection as connection:
+                connection.executemany(OUTCOME.format(table=self.table), _outcomes(lines, commit_seq))
+        except (sqlite3.Error, OSError) as error:
+            raise self._unavailable(error) from error
+
     def mark(self) -> dict[str, Any]:
         """Every write is its own transaction: nothing more is needed."""
         return {"path": str(self.path.absolute()), "table": self.table}
@@ -129,4 +156,21 @@ class SqliteSink(DeadLetterSink):
             f"cannot write dead letters to {self.path}: {reason}; they are safe in the commit log, the next run "
             "writes them",
             code="SINK.UNAVAILABLE",
+        )
+
+
+def _outcomes(lines: Iterable[bytes], commit_seq: int) -> Iterator[tuple[Any, ...]]:
+    for line in lines:
+        one = parse_outcome(line)
+        failing = one.outcome == "failing"
+        yield (
+            one.dead_letter_id,
+            one.outcome,
+            0 if one.outcome == "discarded" else 1,
+            commit_seq,
+            one.record_id,
+            one.by,
+            one.note,
+            bytes(one.errors).decode() if failing else None,
+            msgspec.json.encode(one.reason_codes).decode() if failing else None,
         )

@@ -1,6 +1,7 @@
 """The life of a dead letter: open, failing, replayed, discarded, superseded; kept is rebuilt, and nothing is lost."""
 
 import json
+import sqlite3
 import tempfile
 from contextlib import closing
 from dataclasses import astuple
@@ -17,6 +18,7 @@ from rootsys_dagster.log.gc import collect
 from rootsys_dagster.log.letters import Letter, LetterFilter, letters_path, open_letters
 from rootsys_dagster.log.verify import verify_log
 from rootsys_dagster.pipeline.mend import MendReport, discard_letters, replay_letters, try_letters
+from rootsys_dagster.pipeline.publish import publish
 from rootsys_dagster.pipeline.run import open_line
 from tests.conftest import ProjectFolder
 
@@ -273,3 +275,27 @@ def test_the_file_is_closed_behind_every_reader(project: ProjectFolder) -> None:
         next(iter(rows))
     letters_path(project.log()).unlink()
     assert len(letters(project.log())) == 4
+
+
+def test_a_table_shows_what_became_of_each_letter_and_a_commit_told_twice_counts_once(project: ProjectFolder) -> None:
+    broken(project)
+    members: dict[str, Any] = {"record_id_paths": ["/id"], "dead_letters": {"kind": "sqlite", "path": "dead.db"}}
+    for required in (["/id"], []):
+        project.interface(required_paths=required, **members)
+        replay(project)
+    discard(project, LetterFilter(reason="PAYLOAD_DECODE_FAILED"))
+    query = "SELECT state, attempts, commit_seq, last_commit_seq, record_id, decided_by FROM dead_letters ORDER BY id"
+    for again in (False, True):
+        if again:
+            (project.log().folder / "followers" / "dead_letters-sqlite-dead.db.json").unlink()
+        opened = project.load()
+        (report,) = publish(opened.interface("mes"), opened)
+        assert report.error is None
+        with closing(sqlite3.connect(project.root / "dead.db")) as connection:
+            rows = connection.execute(query).fetchall()
+        assert rows == [
+            ("replayed", 3, 1, 3, letters(project.log())[0].record_id, None),
+            ("replayed", 2, 1, 2, "3", None),
+            ("discarded", 2, 1, 4, None, "ann"),
+            ("discarded", 2, 1, 4, None, "ann"),
+        ]
