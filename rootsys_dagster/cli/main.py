@@ -23,6 +23,7 @@ COMMANDS = {
     "show": "Where each interface and fabric stands.",
     "records": "Print committed records as JSON lines.",
     "dead-letters": "See what was rejected and why, replay it when it is mended, or discard it.",
+    "contract": "What a changed interface or record contract would do to what is committed.",
     "where": "Where a record came from, and what became of what came from a place.",
     "merge": "Merge JSONL files of records into one, the first of each key kept.",
     "verify": "Prove from disk that the commit logs are what was committed.",

@@ -14,7 +14,7 @@ from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import ConfigError, InvalidFileError, Problem
 from rootsys_dagster.core.fabric import Fabric, parse_fabric
 from rootsys_dagster.core.interface import Interface, parse_interface, warnings_of
-from rootsys_dagster.core.record_contract import RecordContract
+from rootsys_dagster.core.record_contract import RecordContract, bound
 
 PROFILE_VARIABLE: Final = "ROOTSYS_LINT_PROFILE"
 
@@ -162,7 +162,7 @@ def bind_contract(interface: Interface, path: Path, root: Path | None) -> tuple[
                 for one in error.problems
             ],
         ) from error
-    return interface.model_copy(update={"rules": (*interface.rules, *contract.all_rules())}), digest(text)
+    return bound(interface, contract), digest(text)
 
 
 def lint_profile() -> Literal["legacy", "strict"]:

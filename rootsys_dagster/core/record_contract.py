@@ -1,11 +1,15 @@
 """A record contract: rules that several interfaces share, in a file of its own with a version in its name."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from pydantic import Field
 
 from rootsys_dagster.core.config import Config, Findings, Text
+from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.rules import Rule, check_rules, schema_problem
+
+CONTRACT_FILE: Final = re.compile(r"([A-Za-z0-9_-]+)@v[0-9]+(?:\.[0-9]+)*\.json")
 
 
 class RecordContract(Config):
@@ -30,3 +34,8 @@ class RecordContract(Config):
         """The rules, the schema of the whole payload as the first of them."""
         whole = () if self.json_schema is None else (Rule.model_validate({"schema": self.json_schema}),)
         return (*whole, *self.rules)
+
+
+def bound(interface: Interface, contract: RecordContract) -> Interface:
+    """*interface* with the rules of *contract* behind its own."""
+    return interface.model_copy(update={"rules": (*interface.rules, *contract.all_rules())})
