@@ -81,7 +81,7 @@ def open_dead_letters(log: CommitLog, entry: InterfaceFile, key: dg.AssetKey) ->
     if budget is not None and budget.max_open is not None:
         metadata["max_open"] = dg.MetadataValue.int(budget.max_open)
         if count > budget.max_open:
-            errors.append(f"{count} open dead letters are above max_open {budget.max_open}")
+            errors.append(f"open dead letters: {count}, and max_open is {budget.max_open}")
     if budget is not None and budget.max_reject_ratio is not None:
         most = budget.max_reject_ratio
         metadata["max_reject_ratio"] = dg.MetadataValue.float(most)
