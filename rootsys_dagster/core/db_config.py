@@ -105,6 +105,9 @@ class DbConfig(Config):
             first = firsts.setdefault(column, index)
             if first < index:
                 found.add("DUPLICATE_ENTRY", f"{at}/columns/{index}", f"repeats entry {first}; remove it")
+        if self.partition_key is not None and self.kind != "postgres":
+            message = f"only postgres reads one snapshot by several connections, and kind is {self.kind}; remove it"
+            found.add("DB_PARTITION_KEY_ONLY_FOR_POSTGRES", f"{at}/partition_key", message, [f"{at}/kind"])
         if self.partition_key is not None:
             check_column(self.partition_key, f"{at}/partition_key", found)
         found.below_one("DB_SHARDS_INVALID", f"{at}/shards", self.shards)

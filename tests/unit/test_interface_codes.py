@@ -264,6 +264,7 @@ OUR_CODES: list[tuple[str, str, Document]] = [
     ("DB_COLUMN_INVALID", "/driver/db/columns/1", db(columns=["id", 'a"b'])),
     ("DUPLICATE_ENTRY", "/driver/db/columns/1", db(columns=["id", "id"])),
     ("DB_COLUMN_INVALID", "/driver/db/partition_key", db(partition_key="id)")),
+    ("DB_PARTITION_KEY_ONLY_FOR_POSTGRES", "/driver/db/partition_key", db("mysql", partition_key="id")),
     ("DB_SHARDS_INVALID", "/driver/db/shards", db(partition_key="id", shards=0)),
     ("DB_SHARDS_WITHOUT_KEY", "/driver/db/shards", db(shards=4)),
     ("DB_CA_FILE_EMPTY", "/driver/db/ca_file", db("mysql", ca_file=" ")),

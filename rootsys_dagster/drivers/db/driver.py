@@ -23,7 +23,7 @@ from rootsys_dagster.drivers.db.incremental import Ordered, cursor_of, is_reread
 from rootsys_dagster.drivers.db.locators import Rows
 from rootsys_dagster.drivers.db.placeholders import bind
 from rootsys_dagster.drivers.db.reading import Reading, count_of
-from rootsys_dagster.drivers.db.session import Fragment, Select, Session, Value, one_per_name, sql
+from rootsys_dagster.drivers.db.session import Fragment, Select, Session, Value, find_column, one_per_name, sql
 from rootsys_dagster.drivers.windows import done_windows, is_done
 from rootsys_dagster.log.commit import StreamId
 from rootsys_dagster.log.shared_state import circuit_state
@@ -124,9 +124,27 @@ class DbDriver(Driver[DriverConfig]):
         with opened.session:
             reading = self._reading(opened, resume)
             if opened.ordered is None:
+                if self.db.partition_key is not None:
+                    reading = replace(reading, blocks=self._in_shards(opened, self.db.partition_key))
                 yield from reading.everything(resume)
             else:
                 yield from reading.windows(opened.ordered, resume, self.context.window)
+
+    def _in_shards(self, opened: Opened, key: str) -> Iterator[list[bytes]]:
+        from rootsys_dagster.drivers.db.postgres import PostgresSession
+        from rootsys_dagster.drivers.db.shards import units_of_shards
+
+        session = opened.session
+        assert isinstance(session, PostgresSession)
+        column = find_column(opened.select.columns, key, "driver.db.partition_key")
+        # The session that lends its snapshot is a connection too.
+        most = self.db.pool.max_connections - 1 if self.db.pool else self.db.shards
+        shards = max(min(self.db.shards, most), 1)
+        snapshot = session.share()
+        parts = [session.part(column, number, shards) for number in range(shards)]
+        return units_of_shards(
+            opened.select, parts, lambda given_up: PostgresSession(self.db, self.context, snapshot, given_up)
+        )
 
     def _behind(self, incremental: Incremental, resume: Position | None) -> Iterator[Batch]:
         after = cursor_of(resume, incremental)

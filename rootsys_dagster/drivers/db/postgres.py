@@ -5,7 +5,9 @@ COPY takes no parameters, so values are bound to settings of the transaction and
 """
 
 import math
+import re
 import select as system_select
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -33,6 +35,7 @@ from rootsys_dagster.drivers.db.session import (
 
 KEEP_ALIVE: Final = {"keepalives": "1", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 BOOL, BYTEA, CHAR, JSON, FLOAT4, FLOAT8, NUMERIC, TIMESTAMP = 16, 17, 18, 114, 700, 701, 1700, 1114
+SLICE_MS: Final = 100
 FIRST_OWN_OID: Final = 16384
 """Types from here on belong to extensions and users, and may bring a cast to json of their own."""
 CURSOR_KINDS: Final[dict[int, CursorKind]] = {
@@ -72,10 +75,23 @@ TLS_WORDS: Final = ("certificate", "SSL", "root.crt", "channel binding")
 class PostgresSession(Session):
     """One repeatable-read, read-only transaction."""
 
-    def __init__(self, config: DbConfig, context: DriverContext) -> None:
+    def __init__(
+        self,
+        config: DbConfig,
+        context: DriverContext,
+        snapshot: str | None = None,
+        given_up: threading.Event | None = None,
+    ) -> None:
+        """Begin a transaction.
+
+        Args:
+            snapshot: that of another session, see :meth:`share`; its transaction must still be open.
+            given_up: set when nobody waits for this session any more.
+        """
         address = server_address(config, context)
         self.where = f"postgres {address.get('host', 'localhost')}"
         self._idle_ms = config.idle_timeout_ms
+        self._given_up = given_up
         self._connection = connected(config, context)
         self._pg: pq.abc.PGconn = self._connection.pgconn
         self._types: dict[int, tuple[str, str]] = {}
@@ -83,13 +99,16 @@ class PostgresSession(Session):
         self._poll = system_select.poll()
         self._poll.register(self._pg.socket, system_select.POLLIN)
         try:
-            self._begin(config)
+            self._begin(config, snapshot)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, config: DbConfig) -> None:
+    def _begin(self, config: DbConfig, snapshot: str | None) -> None:
         self._run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        if snapshot is not None:
+            assert re.fullmatch(r"[0-9A-F-]+", snapshot)
+            self._run(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
         # An SQL_ASCII database promises nothing of its bytes: they come as they are, and are judged one by one.
         encoding = "SQL_ASCII" if self._pg.parameter_status(b"server_encoding") == b"SQL_ASCII" else "UTF8"
         settings = SETTINGS | {"client_encoding": encoding, "lock_timeout": str(self._idle_ms)}
@@ -151,6 +170,16 @@ class PostgresSession(Session):
         self._result(pq.ExecStatus.COMMAND_OK)
         if pieces:
             yield b"".join(pieces).split(b"\n")[:-1]
+
+    def share(self) -> str:
+        """The name of this snapshot, by which other sessions can read it while this one is open."""
+        found = self.row(("SELECT pg_export_snapshot()",))
+        assert found is not None
+        return found[0] or ""
+
+    def part(self, column: Column, number: int, of: int) -> Fragment:
+        """The condition for the rows of one of so many parts, by the hash of a column; NULL falls to the first."""
+        return sql(f"coalesce(hashtextextended({self.column(column)}::text, 0) % {of} + {of}, {of}) % {of} = {number}")
 
     def row(self, query: Fragment) -> tuple[str | None, ...] | None:
         text, values = rendered(query)
@@ -263,7 +292,11 @@ class PostgresSession(Session):
         return self._checked(self._pg.get_result)
 
     def _wait(self) -> None:
-        if not self._poll.poll(self._idle_ms):
+        left_ms = self._idle_ms
+        while not self._poll.poll(min(left_ms, SLICE_MS) if self._given_up else left_ms):
+            left_ms -= SLICE_MS if self._given_up else left_ms
+            if left_ms > 0 and not (self._given_up and self._given_up.is_set()):
+                continue
             message = f"{self.where}: the server sent nothing for {self._idle_ms} ms; see to it, or raise "
             raise TransientError(f"{message}driver.db.idle_timeout_ms", code="DB.IDLE_TIMEOUT")
         self._checked(self._pg.consume_input)

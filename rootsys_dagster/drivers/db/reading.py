@@ -36,13 +36,15 @@ class Reading:
     rows: Rows
     max_record_bytes: int
     asked: dict[str, Any]
+    blocks: Iterator[list[bytes]] | None = None
+    """All rows, where several sessions bring them."""
 
     def everything(self, resume: Position | None) -> Iterator[Batch]:
         """All rows in one piece, in the place of what was there before."""
         position = {"pass": (resume or {}).get("pass", 0) + 1}
         held: Batch | None = None
         first_row = 1
-        for units in self.session.units(self.select):
+        for units in self.blocks or self.session.units(self.select):
             for batch in self._batches(units, position, replace(self.rows, first_row=first_row)):
                 if held is not None:
                     yield replace(held, resumable=False)
