@@ -76,6 +76,15 @@ class Postgres(Server):
     def _data(self) -> str:
         return str(self.folder / "data")
 
+    def give(self, name: str, data: bytes) -> Path:
+        """A file that the server may read and nobody else."""
+        path = self.folder / name
+        path.write_bytes(data)
+        path.chmod(0o600)
+        if self._as_user:
+            shutil.chown(path, "postgres")
+        return path
+
     def start(self) -> None:
         """Start, and wait until it answers."""
         options = " ".join([f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c fsync=off", *self.options])
@@ -109,12 +118,12 @@ class MariaDb(Server):
         self.options = options
         self.url = f"mysql://app@127.0.0.1:{self.port}/ops"
         self._process: subprocess.Popen[bytes] | None = None
-        self._user = "nobody" if os.geteuid() == 0 else ""
-        if self._user:
-            shutil.chown(self.folder, self._user)
+        self.user = "nobody" if os.geteuid() == 0 else ""
+        if self.user:
+            shutil.chown(self.folder, self.user)
         program = shutil.which("mariadb-install-db")
         assert program is not None
-        as_user = [f"--user={self._user}"] if self._user else []
+        as_user = [f"--user={self.user}"] if self.user else []
         run([program, "--no-defaults", f"--datadir={self.folder}/data", "--auth-root-authentication-method=normal",
              "--skip-test-db", *as_user], self.folder)  # fmt: skip
         self.start()
@@ -136,8 +145,8 @@ class MariaDb(Server):
         command = [program, "--no-defaults", f"--datadir={self.folder}/data", f"--port={self.port}",
                    "--bind-address=127.0.0.1", f"--socket={self.folder}/socket", "--skip-log-bin",
                    "--innodb-flush-log-at-trx-commit=0", f"--pid-file={self.folder}/pid", *self.options]  # fmt: skip
-        if self._user:
-            command.append(f"--user={self._user}")
+        if self.user:
+            command.append(f"--user={self.user}")
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
