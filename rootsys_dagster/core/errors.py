@@ -52,6 +52,12 @@ class LogDamagedError(PermanentError):
     default_code = "LOG.DAMAGED"
 
 
+class SourceGapError(PermanentError):
+    """The source no longer has what comes next: nothing is skipped unless a person says so."""
+
+    default_code = "SOURCE.GAP"
+
+
 class DataError(RootsysError):
     """This unit only: becomes a dead letter and never leaves pipeline/.
 

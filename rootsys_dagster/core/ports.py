@@ -1,7 +1,7 @@
 """The ports: what a driver hands to the line, and what a dead-letter sink takes from it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -57,6 +57,7 @@ class Batch:
         position: covers this batch and all before it, nothing after.
         raw_bytes: what the batch took at its source, line endings included.
         oversized: set when the batch is one unit of which ``units[0]`` is only the beginning.
+        keeps_blank: whether a unit of nothing but spaces is one like any other: a message, and not an empty line.
         resumable: whether a read can go on behind this batch. A commit ends with such a batch only; what comes before
             it is committed together with it or not at all.
         replaces: the first batch of a read that brings everything anew: what was committed before it is history.
@@ -74,6 +75,7 @@ class Batch:
     position: Position
     raw_bytes: int
     oversized: Oversized | None = None
+    keeps_blank: bool = False
     resumable: bool = True
     replaces: bool = False
     skipped: dict[str, int] = field(default_factory=dict[str, int])
@@ -149,6 +151,13 @@ class Driver(ABC, Generic[C]):
         """What a read from *resume* would ask the source, in its own words and without secrets. For people."""
         root = self.context.root
         return {"files": [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in self.files()]}
+
+    def acknowledgements(self) -> dict[str, Callable[[Position], None]]:
+        """How to tell others how far the source is committed, by the name of the follower that does so.
+
+        Called with the end of the newest commit; a RootsysError holds up this follower only.
+        """
+        return {}
 
     @property
     def remembers_units(self) -> bool:

@@ -175,7 +175,9 @@ class Normaliser:
         for n, known in enumerate(ids):
             if known is not None:
                 continue
-            verdict = self._validator.judge(batch.units[n], batch.kind, batch.oversized, batch.refused)
+            verdict = self._validator.judge(
+                batch.units[n], batch.kind, batch.oversized, batch.refused, keeps_blank=batch.keeps_blank
+            )
             if verdict is None:
                 _count(counts.skipped, ["blank"])
             elif verdict.record_id is not None:

@@ -54,7 +54,13 @@ class Validator:
         self.rules = RuleBook(interface.rules)
 
     def judge(
-        self, unit: bytes, kind: PayloadKind, oversized: Oversized | None = None, refused: Message | None = None
+        self,
+        unit: bytes,
+        kind: PayloadKind,
+        oversized: Oversized | None = None,
+        refused: Message | None = None,
+        *,
+        keeps_blank: bool = False,
     ) -> Verdict | None:
         """The verdict on *unit*, None when it is a blank line.
 
@@ -62,6 +68,7 @@ class Validator:
             kind: what the driver says the unit is.
             oversized: set when *unit* is only the beginning of what the source holds.
             refused: set when the source itself shows that *unit* cannot be a record.
+            keeps_blank: judge a blank unit like any other.
         """
         if refused is not None:
             return _rejected(refused, kind)
@@ -70,7 +77,7 @@ class Validator:
             return _rejected(Message("RECORD_TOO_LARGE", "/payload", text), _raw_kind(unit))
         if kind == "binary":
             return self._opaque(unit, kind)
-        if BLANK.fullmatch(unit):
+        if not keeps_blank and BLANK.fullmatch(unit):
             return None
         if kind == "text":
             return self._text(unit)

@@ -17,6 +17,7 @@ from rootsys_dagster.core.incremental import Incremental
 from rootsys_dagster.core.ports import DeadLetterSink, Driver, DriverContext
 from rootsys_dagster.core.registry import DRIVERS, SINKS
 from tests.databases import MariaDb, Postgres, shared
+from tests.topics import shared_kafka
 
 
 class DriverWorld(ABC):
@@ -117,6 +118,34 @@ class BinaryWorld(DriverWorld):
         for path in self.folder.iterdir():
             path.unlink()
         self.folder.rmdir()
+
+
+class StreamWorld(DriverWorld):
+    """A topic of one partition on a real Kafka, which the tests share."""
+
+    kind = "stream"
+    source_type = "stream/kafka"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.kafka = shared_kafka()
+        self.topic = self.kafka.topic()
+        self.added: list[bytes] = []
+
+    def config(self) -> DriverConfig:
+        return self.kafka.driver(self.topic)
+
+    def grow(self) -> None:
+        first = len(self.added)
+        new = [json.dumps({"n": n, "fill": "x" * (n % 700)}).encode() for n in range(first, first + 700)]
+        self.added += new
+        self.kafka.send(self.topic, new)
+
+    def units(self) -> list[bytes]:
+        return self.added
+
+    def vanish(self) -> None:
+        self.kafka.delete(self.topic)
 
 
 class DatabaseWorld(DriverWorld):
@@ -255,6 +284,7 @@ DRIVER_WORLDS: dict[str, Callable[[Path], DriverWorld]] = {
     "jsonl": JsonlWorld,
     "text": TextWorld,
     "binary": BinaryWorld,
+    "stream": StreamWorld,
     "db sqlite": SqliteTable,
     "db postgres": PostgresTable,
     "db mysql": MariaDbTable,

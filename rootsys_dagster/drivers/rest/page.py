@@ -8,6 +8,7 @@ import msgspec
 
 from rootsys_dagster.core.config import PayloadFormat
 from rootsys_dagster.core.errors import PermanentError
+from rootsys_dagster.core.one_line import one_line
 from rootsys_dagster.core.pointer import is_index, tokens
 from rootsys_dagster.core.ports import PayloadKind
 from rootsys_dagster.core.rest_config import RestConfig
@@ -15,7 +16,6 @@ from rootsys_dagster.drivers.rest.body import Response
 from rootsys_dagster.drivers.rest.errors import shown
 
 BOM: Final = b"\xef\xbb\xbf"
-LINE_ENDS: Final = bytes.maketrans(b"\n\r", b"  ")
 REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 NOTHING: Final = frozenset({b"", b"null", b"false", b'""', b"[]", b"{}", b"0"})
 
@@ -138,8 +138,3 @@ def _units(config: RestConfig, document: Document, where: str) -> list[bytes]:
         return [one_line(target)]
     items = map(bytes, _elements(target))
     return list(items if document.is_one_line else map(one_line, items))
-
-
-def one_line(value: bytes) -> bytes:
-    """A JSON value on one line, and as long as before: a line end in it can only stand between tokens."""
-    return value.translate(LINE_ENDS) if b"\n" in value or b"\r" in value else value

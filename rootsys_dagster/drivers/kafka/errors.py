@@ -1,0 +1,111 @@
+"""What went wrong with a broker, as errors that say what to do. One table; no message holds what the client said."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from kafka import errors as kafka
+
+from rootsys_dagster.core.errors import ConfigError, PermanentError, RootsysError, TransientError
+
+ErrorClass = type[ConfigError] | type[PermanentError] | type[TransientError]
+
+# The first line that fits decides: what is special stands above what it is a kind of.
+MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], ErrorClass, str, str], ...]] = (
+    (
+        (kafka.SaslAuthenticationFailedError, kafka.UnsupportedSaslMechanismError, kafka.IllegalSaslStateError),
+        PermanentError,
+        "KAFKA.UNAUTHENTICATED",
+        "the broker did not accept the credentials; see driver.stream.kafka.sasl",
+    ),
+    (
+        (kafka.TopicAuthorizationFailedError,),
+        PermanentError,
+        "KAFKA.FORBIDDEN",
+        "this user may not read the topic; ask who runs the brokers for the right to read and describe it",
+    ),
+    (
+        (kafka.GroupAuthorizationFailedError,),
+        PermanentError,
+        "KAFKA.GROUP_FORBIDDEN",
+        "this user may not commit for the group; ask for that right, or set commit_group_offsets to false",
+    ),
+    ((kafka.AuthorizationError,), PermanentError, "KAFKA.FORBIDDEN", "this user may not do that"),
+    (
+        (kafka.UnsupportedCodecError, kafka.UnsupportedCompressionTypeError),
+        PermanentError,
+        "KAFKA.CODEC",
+        "messages are packed in a way that this client does not know",
+    ),
+    (
+        (kafka.CorruptRecordError,),
+        PermanentError,
+        "KAFKA.CORRUPT",
+        "what the broker sent is damaged, or breaks the protocol; what came before is kept. "
+        "Pass over it with 'rootsys position reset' when it cannot be mended",
+    ),
+    (
+        (kafka.InvalidTopicError,),
+        ConfigError,
+        "KAFKA.TOPIC_INVALID",
+        "the broker does not take that as the name of a topic; see driver.stream.kafka.topic",
+    ),
+    (
+        (kafka.UnknownTopicOrPartitionError,),
+        TransientError,
+        "KAFKA.TOPIC_MISSING",
+        "the broker knows no such topic or partition; create it, or check driver.stream.kafka.topic",
+    ),
+    (
+        (kafka.UnsupportedVersionError, kafka.UnrecognizedBrokerVersion),
+        PermanentError,
+        "KAFKA.VERSION",
+        "the broker is too old for what is asked of it",
+    ),
+    (
+        (kafka.UnknownMemberIdError, kafka.IllegalGenerationError, kafka.CommitFailedError),
+        TransientError,
+        "KAFKA.GROUP_IN_USE",
+        "the consumer group has members of its own; give this interface a group_id that nothing else uses",
+    ),
+    (
+        (kafka.KafkaTimeoutError, kafka.RequestTimedOutError),
+        TransientError,
+        "KAFKA.TIMEOUT",
+        "no answer within request_timeout_ms; try again later",
+    ),
+    (
+        (kafka.KafkaConnectionError, kafka.NodeNotReadyError, kafka.MetadataEmptyBrokerList),
+        TransientError,
+        "KAFKA.UNREACHABLE",
+        "no broker can be reached, or the connection broke; try again later",
+    ),
+    (
+        (kafka.KafkaConfigurationError, kafka.IllegalArgumentError),
+        ConfigError,
+        "KAFKA.CONFIG",
+        "the client does not take these settings",
+    ),
+    ((kafka.RetriableError,), TransientError, "KAFKA.BROKER_BUSY", "the broker cannot answer now; try again later"),
+)
+
+
+def meaning(error: kafka.KafkaError, where: str) -> RootsysError:
+    """*error* as one of ours; *where* says what was being done, without secrets."""
+    name = type(error).__name__
+    for kinds, cls, code, way_out in MEANINGS:
+        if isinstance(error, kinds):
+            return cls(f"{where}: {way_out} ({name})", code=code)
+    return TransientError(f"{where}: the broker failed; try again later ({name})", code="KAFKA.FAILED")
+
+
+@contextmanager
+def kafka_errors(where: str) -> Iterator[None]:
+    """Turn what the client raises into errors of ours."""
+    try:
+        yield
+    except kafka.KafkaError as error:
+        raise meaning(error, where) from None
+    except OSError as error:
+        message = f"{where}: no broker can be reached; try again later ({type(error).__name__})"
+        raise TransientError(message, code="KAFKA.UNREACHABLE") from None
