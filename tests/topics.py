@@ -8,9 +8,11 @@ from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
+import orjson
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from rootsys_dagster.core.driver_config import DriverConfig
 from tests.services import KafkaBroker, kafka, wait_for
@@ -73,21 +75,31 @@ class Topics:
     def committed(self, group: str, topic: str, partition: int = 0) -> int:
         """The group offset at the broker; negative when there is none."""
         client = Consumer({"bootstrap.servers": self.broker.address, "group.id": group})
-        try:
-            (found,) = client.committed([TopicPartition(topic, partition)], timeout=30)
+
+        def ask() -> int | None:
+            try:
+                (found,) = client.committed([TopicPartition(topic, partition)], timeout=30)
+            except KafkaException as error:
+                # The first to ask for any group makes the broker create the topic in which it keeps them.
+                if error.args[0].code() in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE):
+                    return None
+                raise
             return found.offset
+
+        try:
+            return wait_for("the coordinator", ask)
         finally:
             client.close()
 
     def driver(self, topic: str, **members: Any) -> DriverConfig:
         """What an interface file says about *topic*; it reads from the beginning."""
-        return DriverConfig.model_validate_json(_json(driver_members(self.broker.address, topic, **members)))
+        return DriverConfig.model_validate_json(orjson.dumps(driver_members(self.broker.address, topic, **members)))
 
 
-def driver_members(brokers: str, topic: str, **members: Any) -> dict[str, Any]:
+def driver_members(address: str, topic: str, **members: Any) -> dict[str, Any]:
     """The member ``driver`` of an interface file."""
     kafka_members = {
-        "brokers": [brokers],
+        "brokers": [address],
         "topic": topic,
         "group_id": f"g-{topic}",
         "mode": "live",
@@ -126,9 +138,3 @@ def shared_kafka() -> Topics:
         pytest.skip(str(error))
     atexit.register(held.close)
     return Topics(broker)
-
-
-def _json(members: dict[str, Any]) -> bytes:
-    import orjson
-
-    return orjson.dumps(members)

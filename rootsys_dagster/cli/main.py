@@ -21,6 +21,7 @@ COMMANDS = {
     "discover": "List the tables of a database, and by which columns each could be read on.",
     "propose": "Write a ready interface file for a table.",
     "show": "Where each interface and fabric stands.",
+    "position": "Show where an interface is read from next, or set it, which is kept in the log.",
     "records": "Print committed records as JSON lines.",
     "dead-letters": "See what was rejected and why, replay it when it is mended, or discard it.",
     "contract": "What a changed interface or record contract would do to what is committed.",

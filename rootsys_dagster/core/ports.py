@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
+from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.incremental import Incremental, Watermark, Window
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.record import Message
@@ -86,6 +87,15 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a person wants a source to be read from: its first unit, the next one, or a number of its own."""
+
+    at: Literal["earliest", "latest"] | int
+    partition: int | None = None
+    """The part of the source that is meant; None: all of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class DriverContext:
     """What a driver may know of its surroundings."""
 
@@ -151,6 +161,15 @@ class Driver(ABC, Generic[C]):
         """What a read from *resume* would ask the source, in its own words and without secrets. For people."""
         root = self.context.root
         return {"files": [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in self.files()]}
+
+    def position_at(self, place: Place, resume: Position | None) -> Position:
+        """The position from which a read begins at *place*, for a reset of *resume* by a person.
+
+        Raises:
+            ConfigError: this source cannot be read from there.
+        """
+        message = "an interface of this kind has no position that can be reset; give it another version to begin anew"
+        raise ConfigError(message, code="POSITION.NOT_RESETTABLE")
 
     def acknowledgements(self) -> dict[str, Callable[[Position], None]]:
         """How to tell others how far the source is committed, by the name of the follower that does so.

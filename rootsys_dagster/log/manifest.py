@@ -9,8 +9,8 @@ from rootsys_dagster.core.errors import LogDamagedError, PermanentError
 
 FORMAT = 1
 SegmentKind: TypeAlias = Literal["records", "keys", "dead_letters", "duplicates", "units", "outcomes"]
-Mode: TypeAlias = Literal["ingest", "replay", "merge", "decision"]
-"""``decision``: a person has decided about dead letters; nothing was fetched."""
+Mode: TypeAlias = Literal["ingest", "replay", "merge", "decision", "reset"]
+"""``decision``: a person has decided about dead letters; ``reset``: about the position. Nothing was fetched by either."""
 
 
 class ConservationError(PermanentError):

@@ -1,5 +1,9 @@
-"""Followers: after each commit, sinks take over what they have not seen. One that is down delays only itself."""
+"""Followers: after each commit, sinks take over what they have not seen, and sources hear how far they are committed.
 
+One that is down delays only itself.
+"""
+
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +11,7 @@ from pathlib import Path
 from rootsys_dagster.core.errors import ConfigError, RootsysError
 from rootsys_dagster.core.paths import inside_roots
 from rootsys_dagster.core.ports import DeadLetterSink
+from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.record import rejected_by
 from rootsys_dagster.core.registry import SINKS
@@ -14,6 +19,7 @@ from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.followers import FollowerState, follower_lock, read_state, write_state
 from rootsys_dagster.log.manifest import SegmentKind
 from rootsys_dagster.pipeline.export import commit_lines
+from rootsys_dagster.pipeline.run import Line, open_line
 
 COMMITS_PER_MARK = 64
 MAX_FIRST_LINE_BYTES = 64 << 20
@@ -93,16 +99,38 @@ def _refuse_file_of_others(path: Path, stream: StreamId) -> None:
         )
 
 
+def acknowledge(log: CommitLog, name: str, tell: Callable[[Position], None]) -> FollowerReport:
+    """Tell a source where the newest commit ends, unless it has heard of that commit."""
+    newest = log.last_seq()
+    state, error = FollowerState(), None
+    try:
+        with follower_lock(log, name):
+            state = read_state(log, name)
+            head = log.head()
+            # The newest position says all: nothing is lost when those between are never told.
+            if head is not None and head.end and state.seq < head.seq:
+                tell(head.end)
+                state = FollowerState(head.seq)
+                write_state(log, name, state)
+    except RootsysError as problem:
+        error = problem
+    return FollowerReport(name, state.seq, max(newest - state.seq, 0), 0, error)
+
+
 def publish(entry: InterfaceFile, project: Project) -> list[FollowerReport]:
-    """Bring the dead-letter sink of an interface up to the newest commit."""
-    interface = entry.require()
-    policy = interface.dead_letters
+    """Bring the dead-letter sink of an interface, and what its source hears of commits, up to the newest commit."""
+    line = open_line(entry, project)
+    told = [acknowledge(line.log, name, tell) for name, tell in line.driver.acknowledgements().items()]
+    return [*_dead_letters(line, project), *told]
+
+
+def _dead_letters(line: Line, project: Project) -> list[FollowerReport]:
+    policy = line.interface.dead_letters
     if policy is None:
         return []
-    log = CommitLog(project.state_root, StreamId(interface.name, interface.version))
-    path = inside_roots(policy.file_for(interface.name), project.root, project.data_roots, "dead_letters.path")
+    path = inside_roots(policy.file_for(line.interface.name), project.root, project.data_roots, "dead_letters.path")
     if path.is_dir():
         raise ConfigError(f"dead_letters.path {path} is a folder; name a file", code="DEAD_LETTERS.PATH")
     sink = SINKS.get(policy.kind)(path, policy.table)
     name = f"dead_letters-{policy.kind}-{path.name}"
-    return [follow(log, name, sink, "dead_letters", spare_others=policy.kind == "file")]
+    return [follow(line.log, name, sink, "dead_letters", spare_others=policy.kind == "file")]

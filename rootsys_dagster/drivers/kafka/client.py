@@ -112,7 +112,7 @@ def _prepare_library() -> None:
     # What the client logs may name users and hosts, and an error that matters comes as an exception as well.
     logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
     # Without a library under another licence it computes checksums byte by byte in Python, 100 times slower.
-    kafka.record.util._crc32c = _crc32c  # pyright: ignore[reportPrivateUsage]
+    kafka.record.util._crc32c = _crc32c  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _crc32c(data: bytes | memoryview) -> int:

@@ -11,10 +11,10 @@ from typing import Any, Final
 from kafka import KafkaConsumer
 
 from rootsys_dagster.core.driver_config import DriverConfig
-from rootsys_dagster.core.ports import Batch, Driver, DriverContext
+from rootsys_dagster.core.ports import Batch, Driver, DriverContext, Place
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.registry import DRIVERS
-from rootsys_dagster.core.stream_config import KafkaConfig
+from rootsys_dagster.core.stream_config import KafkaConfig, StartTime
 from rootsys_dagster.drivers.kafka.checkpoint_file import CheckpointFile
 from rootsys_dagster.drivers.kafka.client import consumer
 from rootsys_dagster.drivers.kafka.group import commit_group
@@ -25,6 +25,7 @@ from rootsys_dagster.drivers.kafka.offsets import (
     check_gaps,
     first_start,
     look,
+    offsets_at,
     offsets_of,
     position_of,
 )
@@ -83,7 +84,7 @@ class StreamDriver(Driver[DriverConfig]):
         with consumer(self.kafka, self.context) as client:
             ends = look(client, self.kafka)
             start = self._start(client, resume, ends)
-        if resume is None:
+        if not resume:
             return f"first {position_of(ends.end)}"
         new = {partition: end for partition, end in ends.end.items() if start[partition] < end}
         return ",".join(f"{partition}:{new[partition]}" for partition in sorted(new)) or None
@@ -101,8 +102,20 @@ class StreamDriver(Driver[DriverConfig]):
         """Topic, brokers and where a read begins."""
         if self.stand_in is not None:
             return self.stand_in.plan(resume)
-        begin = position_of(offsets_of(resume))["offsets"] if resume is not None else self.kafka.start_offset
-        return {"topic": self.kafka.topic, "brokers": list(self.kafka.brokers), "from": begin}
+        begin = position_of(offsets_of(resume))["offsets"] if resume else self.kafka.start_offset
+        shown = {"timestamp": begin.timestamp} if isinstance(begin, StartTime) else begin
+        return {"topic": self.kafka.topic, "brokers": list(self.kafka.brokers), "from": shown}
+
+    def position_at(self, place: Place, resume: Position | None) -> Position:
+        """Where a reset leads: the first or next message of every partition, or one offset of one partition.
+
+        Raises:
+            ConfigError: the topic has no such partition or offset.
+        """
+        if self.stand_in is not None:
+            return self.stand_in.position_at(place, resume)
+        with consumer(self.kafka, self.context) as client:
+            return position_of(offsets_at(place, look(client, self.kafka), offsets_of(resume) if resume else {}))
 
     def acknowledgements(self) -> dict[str, Callable[[Position], None]]:
         """The group offsets at the broker, and the checkpoint file where there is one."""
@@ -117,7 +130,8 @@ class StreamDriver(Driver[DriverConfig]):
         return found
 
     def _start(self, client: KafkaConsumer, resume: Position | None, ends: Ends) -> Offsets:
-        if resume is not None:
+        # A replay that came before the first read leaves an empty position.
+        if resume:
             known = offsets_of(resume)
         else:
             # Where the two disagree the file is right: it says what was done.
@@ -145,5 +159,11 @@ class StreamDriver(Driver[DriverConfig]):
 
 def _stand_in(config: DriverConfig, kafka: KafkaConfig, context: DriverContext) -> Driver[DriverConfig]:
     kind = FILE_KINDS[kafka.format]
-    members = {"kind": kind, "input": kafka.mvp_input, "content_type": config.content_type, "filename": config.filename}
+    members = {
+        "eof": "accept",
+        "kind": kind,
+        "input": kafka.mvp_input,
+        "content_type": config.content_type,
+        "filename": config.filename,
+    }
     return DRIVERS.get(kind)(DriverConfig.model_validate(members), context)

@@ -8,6 +8,8 @@ from kafka import errors as kafka
 
 from rootsys_dagster.core.errors import ConfigError, PermanentError, RootsysError, TransientError
 
+# The stubs that come with pyright are those of an older version.
+RETRIABLE: Final[type[Exception]] = kafka.RetriableError  # pyright: ignore[reportAttributeAccessIssue]
 ErrorClass = type[ConfigError] | type[PermanentError] | type[TransientError]
 
 # The first line that fits decides: what is special stands above what it is a kind of.
@@ -86,7 +88,7 @@ MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], ErrorClass, str, str], 
         "KAFKA.CONFIG",
         "the client does not take these settings",
     ),
-    ((kafka.RetriableError,), TransientError, "KAFKA.BROKER_BUSY", "the broker cannot answer now; try again later"),
+    ((RETRIABLE,), TransientError, "KAFKA.BROKER_BUSY", "the broker cannot answer now; try again later"),
 )
 
 

@@ -1,6 +1,6 @@
 """The offsets of the consumer group at the broker: told after our commit, for tools that show lag, and never read."""
 
-from kafka import OffsetAndMetadata, TopicPartition
+from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.core.stream_config import KafkaConfig
@@ -20,6 +20,9 @@ def commit_group(config: KafkaConfig, context: DriverContext, offsets: Offsets) 
         TopicPartition(config.topic, partition): OffsetAndMetadata(offset, "rootsys", -1)
         for partition, offset in offsets.items()
     }
-    with consumer(config, context, config.group_id) as client, kafka_errors(f"{where(config)}, group {config.group_id}"):
+    with (
+        consumer(config, context, config.group_id) as client,
+        kafka_errors(f"{where(config)}, group {config.group_id}"),
+    ):
         client.assign(list(told))
         client.commit(told, timeout_ms=config.request_timeout_ms)

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
+from kafka.structs import TopicPartition
 
 from rootsys_dagster.core.errors import ConfigError, SourceGapError, TransientError
+from rootsys_dagster.core.ports import Place
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.stream_config import KafkaConfig, StartTime
 from rootsys_dagster.drivers.kafka.client import where
@@ -74,6 +76,31 @@ def first_start(client: KafkaConsumer, config: KafkaConfig, ends: Ends) -> Offse
             for topic_partition, at in found.items()
         }
     return dict(ends.end)
+
+
+def offsets_at(place: Place, ends: Ends, known: Offsets) -> Offsets:
+    """The offsets that a reset leads to; partitions that it does not name stay where they are *known* to be.
+
+    Raises:
+        ConfigError: the topic has no such partition or offset.
+    """
+    chosen = list(ends.first) if place.partition is None else [place.partition]
+    if not ends.first.keys() >= set(chosen):
+        message = f"the topic has partitions {min(ends.first)} to {max(ends.first)}, and no {place.partition}"
+        raise ConfigError(message, code="KAFKA.RESET_PARTITION")
+    found = {partition: known.get(partition, first) for partition, first in ends.first.items()}
+    for partition in chosen:
+        first, end = ends.first[partition], ends.end[partition]
+        if place.at == "earliest":
+            found[partition] = first
+        elif place.at == "latest":
+            found[partition] = end
+        elif first <= place.at <= end:
+            found[partition] = place.at
+        else:
+            message = f"partition {partition} holds offsets {first} to {end}, and not {place.at}"
+            raise ConfigError(message, code="KAFKA.RESET_OFFSET")
+    return found
 
 
 def check_gaps(start: Mapping[int, int], ends: Ends, config: KafkaConfig) -> None:

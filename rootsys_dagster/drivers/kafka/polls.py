@@ -3,9 +3,13 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import LogTruncationError, OffsetOutOfRangeError
+from kafka.errors import (
+    LogTruncationError,  # pyright: ignore[reportAttributeAccessIssue]
+    OffsetOutOfRangeError,
+)
+from kafka.structs import TopicPartition
 
 from rootsys_dagster.core.errors import TransientError
 from rootsys_dagster.core.stream_config import KafkaConfig
@@ -56,11 +60,11 @@ class Polls:
                 raise
 
     def _move(self) -> None:
-        """See how far it is. A partition may move without a message: over markers of transactions, and compacted ones."""
+        """See how far it is: over markers of transactions and what was compacted away, it moves without a message."""
         moved = False
         for topic_partition, end in list(self._open.items()):
             with kafka_errors(where(self.config)):
-                at = min(self.client.position(topic_partition), end)
+                at = min(self.client.position(topic_partition) or 0, end)
             moved = moved or at > self.next[topic_partition.partition]
             self.next[topic_partition.partition] = at
             if at == end:
