@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from rootsys_dagster.cli.main import execute
-from rootsys_dagster.core.errors import ConfigError, SourceGapError, TransientError
+from rootsys_dagster.core.errors import ConfigError, FencedError, SourceGapError, TransientError
+from rootsys_dagster.log.store import LockedError
+from rootsys_dagster.pipeline.fetch import fetch_to_spool, read_spool
 from rootsys_dagster.pipeline.publish import publish
+from rootsys_dagster.pipeline.run import open_line, run_fetched
 from tests.conftest import ProjectFolder
 from tests.topics import Topics, driver_members, shared_kafka
 
@@ -265,9 +268,6 @@ def test_a_message_above_the_limit_is_a_dead_letter_with_its_hash(project: Proje
 
 
 def test_the_spool_keeps_everything(project: ProjectFolder, kafka: Topics) -> None:
-    from rootsys_dagster.pipeline.fetch import fetch_to_spool, read_spool
-    from rootsys_dagster.pipeline.run import open_line, run_fetched
-
     topic = kafka.topic()
     messages = [{"value": b'{"n":\n1}', "key": b"\xff", "headers": [("a", b"b")]}, (b"k", None), b""]
     kafka.send(topic, messages)
@@ -281,6 +281,21 @@ def test_the_spool_keeps_everything(project: ProjectFolder, kafka: Topics) -> No
     assert places_of(project.records("events"))[1]["tombstone"]
     assert places_of(project.records("events"))[0]["key"] == {"base64": base64.b64encode(b"\xff").decode()}
     assert len(project.dead_letters("events")) == 1
+
+
+def test_of_two_consumers_of_one_interface_one_is_fenced(project: ProjectFolder, kafka: Topics) -> None:
+    topic = kafka.topic()
+    kafka.send(topic, [b"1", b"2"])
+    interface(project, kafka, topic)
+    loaded = project.load()
+    lines = [open_line(loaded.interface("events"), loaded) for _ in range(2)]
+    fetched = [fetch_to_spool(line, f"run-{number}") for number, line in enumerate(lines)]
+    run_fetched(lines[0], read_spool(fetched[0]), fetched[0].start, run_id="run-0")
+    with pytest.raises(FencedError, match="nothing was lost, run it again"):
+        run_fetched(lines[1], read_spool(fetched[1]), fetched[1].start, run_id="run-1")
+    with lines[0].log.writer("other"), pytest.raises(LockedError):
+        project.run("events")
+    assert data_of(project.records("events")) == [1, 2]
 
 
 def test_a_file_stands_in_for_the_topic(project: ProjectFolder) -> None:

@@ -1,7 +1,7 @@
 """The checkpoint file of the reference: where a first run begins, and a follower of our commits ever after.
 
-``{"topic": …, "group_id": …, "updated_at_unix_ms": …, "offsets": {"<partition>": last}}``: the last offset that is done,
-not the next one as in our positions.
+``{"topic": …, "group_id": …, "updated_at_unix_ms": …, "offsets": {"<partition>": last}}``: the last offset that is
+done, not the next one as in our positions.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The client: what an interface file says, as arguments of kafka-python. Secrets become values here and nowhere else."""
+"""The client: what an interface file says, as arguments of kafka-python. Secrets become values here only."""
 
 import logging
 import ssl

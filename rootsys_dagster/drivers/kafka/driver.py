@@ -1,4 +1,4 @@
-"""A Kafka topic. Position: ``{"offsets": {"<partition>": next}}``; what the group has committed at the broker only follows.
+"""A Kafka topic. Position: ``{"offsets": {"<partition>": next}}``; the offsets of the group at the broker only follow.
 
 Source: the decision record in spec/1-reference.md 1.15.
 """
