@@ -10,7 +10,7 @@ from rootsys_dagster.core.errors import LogDamagedError, PermanentError
 FORMAT = 1
 SegmentKind: TypeAlias = Literal["records", "keys", "dead_letters", "duplicates", "units", "outcomes"]
 Mode: TypeAlias = Literal["ingest", "replay", "merge", "decision", "reset"]
-"""``decision``: a person has decided about dead letters; ``reset``: about the position. Nothing was fetched by either."""
+"""``decision``: a person has decided about dead letters; ``reset``: about the position. Neither fetches anything."""
 
 
 class ConservationError(PermanentError):
