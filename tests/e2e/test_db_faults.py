@@ -23,18 +23,19 @@ from tests.databases import MariaDb, Postgres, Server, postgres_server, shared
 from tests.proxy import Fault, Proxy, proxy
 
 ROWS = 20_000
-QUICK = {"retry": {"max_attempts": 3, "base_delay_ms": 1}, "idle_timeout_ms": 1500, "connect_timeout_ms": 1500}
+QUICK = {"retry": {"max_attempts": 3, "base_delay_ms": 1}, "idle_timeout_ms": 700, "connect_timeout_ms": 1000}
 SPELLINGS = {"postgres": "postgresql://app@127.0.0.1:{}/postgres", "mysql": "mysql://app@127.0.0.1:{}/ops"}
 
 
-@pytest.fixture(params=[Postgres, MariaDb])
+@pytest.fixture(params=[Postgres, MariaDb], scope="module")
 def server(request: pytest.FixtureRequest) -> Server:
     made = shared(request.param)
-    made.execute("DROP TABLE IF EXISTS events", "CREATE TABLE events (id integer PRIMARY KEY, note varchar(100))")
+    made.execute("DROP TABLE IF EXISTS long_events")
+    made.execute("CREATE TABLE long_events (id integer PRIMARY KEY, note varchar(100))")
     with closing(made.connect()) as connection:
         for begin in range(1, ROWS, 2000):
             rows = ", ".join(f"({n}, '{'x' * 80}')" for n in range(begin, begin + 2000))
-            connection.cursor().execute(f"INSERT INTO events VALUES {rows}")
+            connection.cursor().execute(f"INSERT INTO long_events VALUES {rows}")
     return made
 
 
@@ -48,7 +49,7 @@ def broken(server: Server) -> Iterator[Proxy]:
 
 def write(project: ProjectFolder, server: Server, port: int, incremental: Any = None, **members: Any) -> None:
     url = SPELLINGS[server.kind].format(port)
-    db = {"kind": server.kind, "connection": url, "table": "events", **QUICK, **members}
+    db = {"kind": server.kind, "connection": url, "table": "long_events", **QUICK, **members}
     project.interface(
         "events",
         driver={"kind": "db", "db": db},
@@ -92,7 +93,7 @@ def test_a_full_read_is_whole_or_not_at_all(project: ProjectFolder, server: Serv
     assert ids(project) == EVERYTHING
 
 
-@pytest.mark.parametrize("kind", ["cut", "reset", "black_hole"])
+@pytest.mark.parametrize("kind", ["cut", "reset"])
 def test_a_connection_that_breaks_at_once_is_tried_again(
     project: ProjectFolder, server: Server, broken: Proxy, kind: Any
 ) -> None:
@@ -130,11 +131,11 @@ def test_random_cuts_lose_and_double_nothing(project: ProjectFolder, server: Ser
 
 def test_a_restart_of_the_server_in_the_middle(project: ProjectFolder) -> None:
     with postgres_server() as server:
-        server.execute("CREATE TABLE events (id integer PRIMARY KEY, note text)")
-        server.execute(f"INSERT INTO events SELECT i, repeat('x', 200) FROM generate_series(1, {ROWS}) i")
+        server.execute("CREATE TABLE long_events (id integer PRIMARY KEY, note text)")
+        server.execute(f"INSERT INTO long_events SELECT i, repeat('x', 200) FROM generate_series(1, {ROWS}) i")
         with proxy("127.0.0.1", server.port) as between:
             write(project, server, between.port, BEHIND, retry={"max_attempts": 100, "base_delay_ms": 20})
-            between.delay_s = 0.02
+            between.delay_s = 0.01
             restarted = threading.Event()
 
             def restart() -> None:
@@ -153,10 +154,10 @@ def test_a_restart_of_the_server_in_the_middle(project: ProjectFolder) -> None:
 
 def test_a_locked_table_is_named(project: ProjectFolder) -> None:
     server = shared(Postgres)
-    server.execute("DROP TABLE IF EXISTS events", "CREATE TABLE events (id integer PRIMARY KEY, note text)")
-    write(project, server, server.port, retry={"max_attempts": 1})
+    server.execute("DROP TABLE IF EXISTS locked", "CREATE TABLE locked (id integer)")
+    write(project, server, server.port, table="locked", retry={"max_attempts": 1}, idle_timeout_ms=500)
     with closing(server.connect()) as other, other.transaction():
-        other.execute("LOCK TABLE events")
+        other.execute("LOCK TABLE locked")
         with pytest.raises(TransientError) as caught:
             project.run("events")
     assert caught.value.code in ("DB.LOCK_TIMEOUT", "DB.IDLE_TIMEOUT")
