@@ -14,7 +14,7 @@ from rootsys_dagster.defs.fabric import fabric_assets
 from rootsys_dagster.defs.jobs import is_wanted, jobs
 from rootsys_dagster.defs.ops import fetch_op_of
 from rootsys_dagster.defs.pairs import AssetPair, Role, fabric_pair, interface_pair
-from rootsys_dagster.defs.replay import replay_job, replayed_asset
+from rootsys_dagster.defs.replay import replay_job, replayed_assets
 from rootsys_dagster.defs.resources import Execute, current_project, resources
 from rootsys_dagster.defs.sensors import mirror_sensor, watch_of, watch_sensor
 from rootsys_dagster.defs.sources import has_columns, source_spec
@@ -80,10 +80,14 @@ def build_definitions(
     sensors = [mirror_sensor(project, found.runnable + found.shown)] if found.runnable or found.shown else []
     sensors += [watch_sensor(name, project, watched) for name, watched in found.watched.items()]
     interfaces = [pair for pair in found.runnable if "dead_letters" in pair.keys]
-    replays = [replayed_asset(pair) for pair in interfaces] if is_wanted(job_per_interface, interfaces) else []
+    replays = [replayed_assets(interfaces)] if interfaces and is_wanted(job_per_interface, interfaces) else []
+    replay_jobs = [replay_job(interfaces)] if interfaces else []
     return dg.Definitions(
         assets=[*found.assets, *replays],
-        jobs=[*jobs(found.runnable + found.broken, job_per_interface), *([replay_job] if interfaces else [])],
+        jobs=[
+            *jobs(found.runnable + found.broken, job_per_interface),
+            *replay_jobs,
+        ],
         sensors=sensors,
         resources=resources(project, execute),
         # A step costs some milliseconds instead of a process; runs, not steps, are what works in parallel.

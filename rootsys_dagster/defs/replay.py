@@ -4,6 +4,7 @@ One job for all interfaces, because a job each would cost definitions the square
 typed into the launchpad. An asset per interface is only there as long as jobs per interface are.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
@@ -16,7 +17,8 @@ from rootsys_dagster.defs.errors import told_to_dagster
 from rootsys_dagster.defs.jobs import REPLAY
 from rootsys_dagster.defs.letters import letters_metadata, open_dead_letters
 from rootsys_dagster.defs.mirror import mirror_pair
-from rootsys_dagster.defs.pairs import PREFIX, AssetPair, interface_pair, pair_of
+from rootsys_dagster.defs.pairs import PREFIX, AssetPair, interface_pair
+from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.letters import LetterFilter, open_letters
 from rootsys_dagster.pipeline.mend import MendReport, replay_letters, try_letters
 from rootsys_dagster.pipeline.publish import publish as catch_up
@@ -53,70 +55,69 @@ class ReplayOneConfig(ReplayConfig):
     interface: str = Field(description="Its name, or name@version.")
 
 
-@dg.op(
-    name=f"{PREFIX}replay",
-    description="Put open dead letters of one interface through it again; commit what comes of them.",
-    required_resource_keys={"project"},
-    out={"replayed": dg.Out(dg.Nothing)},
-)
-def replay(context: dg.OpExecutionContext, config: ReplayOneConfig):
-    project: Project = context.resources.project.project
-    with told_to_dagster(context):
-        entry = project.interface(config.interface)
-        metadata = _replay(context, project, entry, interface_pair(entry.require()), config)
-    context.add_output_metadata(metadata, output_name="replayed")
+def replay_job(pairs: Sequence[AssetPair]) -> dg.JobDefinition:
+    """The job that replays any one of *pairs*, which are named as the code location has them."""
+    by_stream = {pair.stream: pair for pair in pairs}
 
-
-@dg.job(
-    name=REPLAY,
-    description="Put open dead letters of one interface through it again, as its file is now. The position of the "
-    "source does not move, and replaying again changes nothing.",
-)
-def replay_job():
-    replay()
-
-
-@dg.op(
-    name=f"{PREFIX}replay_all_open",
-    description="Put open dead letters of the interface through it again; commit what comes of them.",
-    required_resource_keys={"project"},
-    out={"replayed": dg.Out(dg.Nothing)},
-)
-def replay_open(context: dg.OpExecutionContext, config: ReplayConfig):
-    project: Project = context.resources.project.project
-    (key,) = context.assets_def.keys
-    with told_to_dagster(context):
-        stream = pair_of(context).stream
-        entry = project.interface(stream.name, stream.version)
-        metadata = _replay(context, project, entry, interface_pair(entry.require()), config)
-    yield dg.MaterializeResult(asset_key=key, metadata=metadata)
-
-
-def replayed_asset(pair: AssetPair) -> dg.AssetsDefinition:
-    """``mes/replayed``: materializing it replays what is open."""
-    key = dg.AssetKey([*pair.keys["records"].path, "replayed"])
-    name = f"{pair.node}_replay"
-    graph = dg.GraphDefinition(
-        name=name,
-        node_defs=[replay_open],
-        output_mappings=[
-            dg.OutputMapping(
-                graph_output_name="replayed", mapped_node_name=replay_open.name, mapped_node_output_name="replayed"
-            )
-        ],
+    @dg.op(
+        name=f"{PREFIX}replay",
+        description="Put open dead letters of one interface through it again; commit what comes of them.",
+        required_resource_keys={"project"},
+        out={"replayed": dg.Out(dg.Nothing)},
     )
-    spec = dg.AssetSpec(
-        key,
-        deps=[pair.keys["dead_letters"]],
-        description=f"Replays the open dead letters of {pair.stream} through its file as it is now.",
-        metadata=pair.metadata("dead_letters"),
-        group_name=GROUP,
+    def replay(context: dg.OpExecutionContext, config: ReplayOneConfig):
+        project: Project = context.resources.project.project
+        with told_to_dagster(context):
+            entry = project.interface(config.interface)
+            interface = entry.require()
+            pair = by_stream.get(StreamId(interface.name, interface.version)) or interface_pair(interface)
+            metadata = _replay(context, project, entry, pair, config)
+        context.add_output_metadata(metadata, output_name="replayed")
+
+    description = (
+        "Put open dead letters of one interface through it again, as its file is now. The position of the source does "
+        "not move, and replaying again changes nothing."
     )
-    return dg.AssetsDefinition(node_def=graph, keys_by_output_name={"replayed": key}, specs=[spec])
+    return dg.GraphDefinition(name=f"{PREFIX}replay_graph", node_defs=[replay]).to_job(REPLAY, description=description)
+
+
+def replayed_assets(pairs: Sequence[AssetPair]) -> dg.AssetsDefinition:
+    """``mes/replayed`` for each pair: materializing it replays what is open.
+
+    One definition that runs for those that are asked for: one each would more than double how long a code location of
+    some hundred interfaces takes to load.
+    """
+    by_key = {dg.AssetKey([*pair.keys["records"].path, "replayed"]): pair for pair in pairs}
+    specs = [
+        dg.AssetSpec(
+            key,
+            deps=[pair.keys["dead_letters"]],
+            description=f"Replays the open dead letters of {pair.stream} through its file as it is now.",
+            group_name=GROUP,
+            skippable=True,
+        )
+        for key, pair in by_key.items()
+    ]
+
+    @dg.multi_asset(name=f"{PREFIX}replayed", specs=specs, can_subset=True, required_resource_keys={"project"})
+    def replayed(context: dg.AssetExecutionContext, config: ReplayConfig):
+        project: Project = context.resources.project.project
+        for key in sorted(context.selected_asset_keys):
+            pair = by_key[key]
+            with told_to_dagster(context):
+                entry = project.interface(pair.stream.name, pair.stream.version)
+                metadata = _replay(context, project, entry, pair, config)
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+
+    return replayed
 
 
 def _replay(
-    context: dg.OpExecutionContext, project: Project, entry: InterfaceFile, pair: AssetPair, config: ReplayConfig
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    project: Project,
+    entry: InterfaceFile,
+    pair: AssetPair,
+    config: ReplayConfig,
 ) -> dict[str, Any]:
     """Replay, let the sink follow, tell Dagster of the commits and how the check stands now."""
     line = open_line(entry, project)
@@ -145,6 +146,6 @@ def _metadata(report: MendReport) -> dict[str, Any]:
     }
 
 
-def _standing(log: Any) -> dict[str, Any]:
+def _standing(log: CommitLog) -> dict[str, Any]:
     with open_letters(log) as letters:
         return letters_metadata(letters)

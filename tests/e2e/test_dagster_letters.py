@@ -82,7 +82,7 @@ def test_an_asset_of_each_interface_replays_it(mes: ProjectFolder) -> None:
         job = build_definitions(mes.root).resolve_implicit_global_asset_job_def().get_subset(asset_selection={key})
         for resolved in (1, 0):
             result = job.execute_in_process(instance=instance)
-            (event,) = result.asset_materializations_for_node("mes__line_replay")
+            (event,) = result.asset_materializations_for_node("rootsys_replayed")
             assert (event.asset_key, event.metadata["resolved"].value) == (key, resolved)
         assert standing(instance)[0]
         assert len(mes.records()) == 2
