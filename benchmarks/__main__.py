@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.measure import machine
 
-MODULES = ("startup", "jsonl", "rest", "fabric", "database")
+MODULES = ("startup", "jsonl", "rest", "database", "kafka", "fabric")
 PAGE = Path("docs/benchmarks.md")
 MARK = "<!-- results -->"
 

@@ -11,6 +11,7 @@ from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
 from rootsys_dagster.defs.assets import SpecOf, interface_assets, interface_spec, why_not_executable
 from rootsys_dagster.defs.broken import STATUS_TAG, broken_assets, broken_pair, broken_specs
 from rootsys_dagster.defs.fabric import fabric_assets
+from rootsys_dagster.defs.freshness import lag_check
 from rootsys_dagster.defs.jobs import is_wanted, jobs
 from rootsys_dagster.defs.ops import fetch_op_of
 from rootsys_dagster.defs.pairs import AssetPair, Role, fabric_pair, interface_pair
@@ -37,6 +38,7 @@ class _Found:
     watched: dict[str, list[tuple[InterfaceFile | FabricFile, AssetPair]]] = field(default_factory=dict)
     """Runnable, and a sensor can tell cheaply whether there is something new: by the name of the sensor."""
     sources: set[dg.AssetKey] = field(default_factory=set)
+    checks: list[dg.AssetChecksDefinition] = field(default_factory=list)
     record_keys: dict[Path, dg.AssetKey] = field(default_factory=dict)
     """By file, for the fabrics downstream."""
 
@@ -84,6 +86,7 @@ def build_definitions(
     replay_jobs = [replay_job(interfaces)] if interfaces else []
     return dg.Definitions(
         assets=[*found.assets, *replays],
+        asset_checks=found.checks,
         jobs=[
             *jobs(found.runnable + found.broken, job_per_interface),
             *replay_jobs,
@@ -110,6 +113,8 @@ def _add_interface(project: Project, entry: InterfaceFile, found: _Found, spec_o
         found.assets.append(interface_assets(fetch_op_of(interface), pair, specs, with_columns=has_columns(interface)))
         found.runnable.append(pair)
         _watch(found, entry, pair)
+        if check := lag_check(entry, pair):
+            found.checks.append(check)
     else:
         found.assets += [_not_executable(spec, reason) for spec in specs.values()]
         found.shown.append(pair)

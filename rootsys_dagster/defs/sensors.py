@@ -45,6 +45,7 @@ class Dispatched:
 WATCHES = {
     "new_bytes": "Runs an interface whose files hold more than was committed, and a fabric whose inputs have committed "
     "more than was merged.",
+    "new_messages": "Runs an interface whose topic has messages behind the committed offsets.",
     "new_rows": "Runs an interface whose database has rows behind the last one that was committed.",
 }
 """The sensors that there may be, and what each one does."""
@@ -55,6 +56,8 @@ def watch_of(file: InterfaceFile | FabricFile) -> str | None:
     if isinstance(file, FabricFile) or file.require().driver.kind in FILE_KINDS:
         return "new_bytes"
     interface = file.require()
+    if interface.driver.kind == "stream":
+        return "new_messages"
     if interface.driver.kind == "db" and interface.incremental is not None and interface.incremental.mode == "cursor":
         return "new_rows"
     return None

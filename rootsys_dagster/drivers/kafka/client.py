@@ -3,7 +3,7 @@
 import logging
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rootsys_dagster.core.paths import inside_roots
 from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.core.stream_config import KafkaConfig, KafkaTls
 from rootsys_dagster.drivers.kafka.errors import kafka_errors
+from rootsys_dagster.drivers.kafka.network import KafkaNetClient, network_client
 from rootsys_dagster.secrets import Secrets
 
 
@@ -29,13 +30,22 @@ def consumer(config: KafkaConfig, context: DriverContext, group_id: str | None =
         RootsysError: no broker can be reached, or none lets us in.
     """
     arguments = {**connection(config, context), **reading(config), "group_id": group_id}
-    _prepare_library()
-    with kafka_errors(where(config)):
-        client = KafkaConsumer(**arguments)
-    try:
+    # What the client logs may name users and hosts, and an error that matters comes as an exception as well.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
+    use_fast_checksums()
+    with ExitStack() as held:
+
+        def network(**settings: Any) -> KafkaNetClient:
+            made = network_client(**settings)
+            # What a consumer that cannot be made leaves behind is a thread and its connections.
+            held.callback(made.close)
+            return made
+
+        with kafka_errors(where(config)):
+            client = KafkaConsumer(**arguments, kafka_client=network)
+        held.pop_all()
+        held.callback(client.close, autocommit=False)
         yield client
-    finally:
-        client.close(autocommit=False)
 
 
 def where(config: KafkaConfig) -> str:
@@ -108,10 +118,8 @@ def _tls(tls: KafkaTls, context: DriverContext, secrets: Secrets) -> ssl.SSLCont
     return found
 
 
-def _prepare_library() -> None:
-    # What the client logs may name users and hosts, and an error that matters comes as an exception as well.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
-    # Without a library under another licence it computes checksums byte by byte in Python, 100 times slower.
+def use_fast_checksums() -> None:
+    """Let kafka-python check messages with a compiled library; without one it does so byte by byte in Python."""
     kafka.record.util._crc32c = _crc32c  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -89,8 +89,8 @@ class StreamDriver(Driver[DriverConfig]):
         new = {partition: end for partition, end in ends.end.items() if start[partition] < end}
         return ",".join(f"{partition}:{new[partition]}" for partition in sorted(new)) or None
 
-    def lag(self, resume: Position | None) -> int | None:
-        """How many offsets lie behind *resume*."""
+    def unread_units(self, resume: Position | None) -> int | None:
+        """How many offsets lie behind *resume*; some of them may hold no message."""
         if self.stand_in is not None:
             return None
         with consumer(self.kafka, self.context) as client:

@@ -1,5 +1,6 @@
 """What went wrong with a broker, as errors that say what to do. One table; no message holds what the client said."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -108,6 +109,11 @@ def kafka_errors(where: str) -> Iterator[None]:
         yield
     except kafka.KafkaError as error:
         raise meaning(error, where) from None
+    except ssl.SSLCertVerificationError as error:
+        message = (
+            f"{where}: the certificate is not trusted: {error.verify_message}; see driver.stream.kafka.tls.ca_file"
+        )
+        raise PermanentError(message, code="KAFKA.TLS") from None
     except OSError as error:
         message = f"{where}: no broker can be reached; try again later ({type(error).__name__})"
         raise TransientError(message, code="KAFKA.UNREACHABLE") from None
