@@ -58,8 +58,8 @@ def measured(messages: int, runs: int) -> str:
         [
             f"### Kafka, {messages:,} messages of {MESSAGE_BYTES} bytes, a broker on the same machine",
             table(results),
-            f"Rate of the whole product / bare kafka-python loop = {1 / whole.wall_ratio:.2f} (at least {LEAST_RATIO}), "
-            f"/ bare confluent-kafka loop = {other.wall_ratio / whole.wall_ratio:.2f}; "
+            f"Rate of the whole product / bare kafka-python loop = {1 / whole.wall_ratio:.2f} "
+            f"(at least {LEAST_RATIO}), / bare confluent-kafka loop = {other.wall_ratio / whole.wall_ratio:.2f}; "
             f"{messages / whole.wall_s:,.0f} messages per second, loops {messages / bare.wall_s:,.0f} and "
             f"{messages / other.wall_s:,.0f}; peak memory {whole.peak_mb:.0f} MB, with {3 * messages:,} messages "
             f"{large.peak_mb:.0f} MB.",
@@ -70,7 +70,7 @@ def measured(messages: int, runs: int) -> str:
 def fill(producer: Producer, topic: str, messages: int) -> None:
     """Write messages of the same length."""
     for n in range(messages):
-        head = json.dumps({"id": f"{n:08d}", "line": n % 20, "text": ""}).encode()
+        head = json.dumps({"defect_id": f"{n:08d}", "line": n % 20, "text": ""}).encode()
         put(producer, topic, head[:-2] + b"x" * (MESSAGE_BYTES - len(head)) + head[-2:])
     assert producer.flush(120) == 0
 

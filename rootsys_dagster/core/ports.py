@@ -153,10 +153,6 @@ class Driver(ABC, Generic[C]):
         """How many units the source has behind *resume*, as far as they are counted; None when only reading tells."""
         return None
 
-    def unread_units(self, resume: Position | None) -> int | None:
-        """How many units the source has behind *resume*; None when only reading would tell."""
-        return None
-
     def head(self, resume: Position | None) -> str | None:
         """A cheap text that changes when the source has something after *resume*; None when there is nothing new."""
         raise NotImplementedError

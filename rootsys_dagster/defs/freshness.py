@@ -1,4 +1,4 @@
-"""A check of what waits at the source: asked by itself too, because a run that was never started is what it looks for."""
+"""A check of what waits at the source. It can be asked by itself: what it looks for is a run that was never started."""
 
 import dagster as dg
 

@@ -220,17 +220,6 @@ def test_check_takes_files_from_anywhere(tmp_path):
     assert "[FILE_UNREADABLE]" in rootsys("check", "nowhere.json", cwd=tmp_path).stdout
 
 
-def test_check_warns_of_a_driver_that_is_not_part_of_this_version(shop):
-    kafka = {"brokers": ["localhost:9092"], "topic": "mes", "group_id": "g", "format": "json", "mvp_input": "mes.jsonl"}
-    shop.interface("mes", driver={"kind": "stream", "stream": {"source": "kafka", "kafka": kafka}})
-    done = rootsys("check", cwd=shop.root)
-    assert done.returncode == 0, done.stdout
-    assert "[PLUGIN.UNKNOWN]" in done.stderr
-    run = rootsys("run", "mes", cwd=shop.root)
-    assert run.returncode == 2
-    assert "[PLUGIN.UNKNOWN]" in run.stderr
-
-
 def test_verify_finds_a_changed_byte(shop):
     assert rootsys("verify", cwd=shop.root).returncode == 0
     segment = next((shop.log().folder / "records").glob("*.jsonl"))

@@ -1,4 +1,4 @@
-"""A topic in Dagster: the sensor asks for a run when messages wait, the run tells the broker, and the lag is a check."""
+"""A topic in Dagster: the sensor asks for a run when messages wait, its run tells the broker, the lag is a check."""
 
 import dagster as dg
 import pytest

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from rootsys_dagster.cli.main import execute
 from rootsys_dagster.core.errors import ConfigError, FencedError, SourceGapError, TransientError
+from rootsys_dagster.core.ports import DriverContext
+from rootsys_dagster.drivers.kafka.driver import StreamDriver
 from rootsys_dagster.log.store import LockedError
 from rootsys_dagster.pipeline.fetch import fetch_to_spool, read_spool
 from rootsys_dagster.pipeline.publish import publish
@@ -254,6 +257,21 @@ def test_a_broker_that_is_not_there_is_worth_waiting_for(project: ProjectFolder,
     interface(project, kafka, "nothing", brokers=["127.0.0.1:1"], request_timeout_ms=1000)
     with pytest.raises(TransientError, match=r"kafka topic nothing at 127\.0\.0\.1:1"):
         project.run("events")
+
+
+def test_a_read_may_take_longer_than_the_broker_may_be_silent(kafka: Topics, tmp_path: Path) -> None:
+    topic = kafka.topic()
+    kafka.send(topic, [b"%d" % n for n in range(200)])
+    config = kafka.driver(topic, max_batch_records=10, request_timeout_ms=200)
+    batches = StreamDriver(config, DriverContext(tmp_path, (tmp_path,), 1 << 20)).read(None)
+    began_s, units = time.monotonic(), 0
+    for batch in batches:
+        units += len(batch.units)
+        until_s = time.monotonic() + 0.02
+        while time.monotonic() < until_s:
+            pass
+    assert units == 200
+    assert time.monotonic() - began_s > 0.2
 
 
 def test_a_message_above_the_limit_is_a_dead_letter_with_its_hash(project: ProjectFolder, kafka: Topics) -> None:

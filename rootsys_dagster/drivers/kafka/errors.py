@@ -110,9 +110,7 @@ def kafka_errors(where: str) -> Iterator[None]:
     except kafka.KafkaError as error:
         raise meaning(error, where) from None
     except ssl.SSLCertVerificationError as error:
-        message = (
-            f"{where}: the certificate is not trusted: {error.verify_message}; see driver.stream.kafka.tls.ca_file"
-        )
+        message = f"{where}: the certificate is not trusted: {error.verify_message}; see driver.stream.kafka.tls"
         raise PermanentError(message, code="KAFKA.TLS") from None
     except OSError as error:
         message = f"{where}: no broker can be reached; try again later ({type(error).__name__})"

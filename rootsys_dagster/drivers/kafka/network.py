@@ -1,4 +1,4 @@
-"""Connections that give up at once when a broker will never let us in; the client itself goes on until its time is up."""
+"""Connections that give up when a broker will never let us in; the client itself goes on until its time is up."""
 
 # kafka-python has no types for these modules.
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
@@ -28,7 +28,7 @@ class Connections(KafkaConnectionManager):
         super().__init__(network, **settings)
         self._refusal: BaseException | None = None
 
-    def get_connection(self, node_id: Any, **options: Any) -> Any:
+    def get_connection(self, node_id: Any, *arguments: Any, **options: Any) -> Any:
         """The connection to a broker; raises what ended the one before when that was a refusal."""
 
         def remember(error: BaseException) -> None:
@@ -39,12 +39,12 @@ class Connections(KafkaConnectionManager):
 
         if self._refusal is not None:
             raise self._refusal
-        connection = super().get_connection(node_id, **options)
+        connection = super().get_connection(node_id, *arguments, **options)
         connection.init_future.add_errback(remember)
         return connection
 
 
 def network_client(**settings: Any) -> KafkaNetClient:
-    """What kafka-python calls a client: the connections of one consumer or producer, and the thread that serves them."""
+    """What kafka-python calls a client: the connections of one consumer, and the thread that serves them."""
     network = NetworkSelector(**settings)
     return KafkaNetClient(net=network, manager=Connections(network, **settings), **settings)

@@ -44,12 +44,13 @@ class Polls:
             for topic_partition in self._open:
                 self.client.seek(topic_partition, self.next[topic_partition.partition])
         while self._open:
-            for topic_partition, records in self._poll().items():
+            polled = self._poll()
+            for topic_partition, records in polled.items():
                 # What was written since the read began belongs to the next one: a read has to end.
                 wanted = [record for record in records if record.offset < self._open[topic_partition]]
                 if wanted:
                     yield wanted
-            self._move()
+            self._move(moved=bool(polled))
 
     def _poll(self) -> dict[TopicPartition, list[ConsumerRecord]]:
         with kafka_errors(where(self.config)):
@@ -59,9 +60,8 @@ class Polls:
                 check_gaps(self.next, look(self.client, self.config), self.config)
                 raise
 
-    def _move(self) -> None:
+    def _move(self, *, moved: bool) -> None:
         """See how far it is: over markers of transactions and what was compacted away, it moves without a message."""
-        moved = False
         for topic_partition, end in list(self._open.items()):
             with kafka_errors(where(self.config)):
                 at = min(self.client.position(topic_partition) or 0, end)
@@ -71,6 +71,7 @@ class Polls:
                 self.client.pause(topic_partition)
                 del self._open[topic_partition]
         if moved:
+            # Read after the batches were taken over: what is slow there is not the broker's fault.
             self._moved_s = time.monotonic()
         elif (time.monotonic() - self._moved_s) * 1000 > self.config.request_timeout_ms:
             message = f"{where(self.config)}: nothing came for request_timeout_ms though there is more; try again later"
