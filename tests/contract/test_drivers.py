@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.ports import Batch
 from rootsys_dagster.core.registry import DRIVERS, LOCATORS
 from tests.contract.worlds import DRIVER_WORLDS, DriverWorld
+from tests.services import wait_for
 
 
 @pytest.fixture(params=DRIVER_WORLDS)
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> DriverWorld:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DriverWorld]:
     world = DRIVER_WORLDS[request.param](tmp_path)
     world.grow()
-    return world
+    yield world
+    world.close()
 
 
 @pytest.mark.parametrize("kind", DRIVERS.kinds())
@@ -28,6 +31,15 @@ def units_of(batches: list[Batch]) -> list[bytes]:
     return [unit for batch in batches for unit in batch.units]
 
 
+def units_behind(world: DriverWorld, committed: list[Batch]) -> list[bytes]:
+    """What a read behind *committed* brings, without what its driver says it may bring again: the line knows those."""
+    driver, resume = world.driver(), json.loads(json.dumps(committed[-1].position))
+    again: set[bytes] = set()
+    if driver.remembers_units:
+        again = set(units_of([batch for batch in committed if driver.rereads(resume, batch.position)]))
+    return [unit for unit in units_of(list(driver.read(resume))) if unit not in again]
+
+
 def test_a_read_gives_every_unit_once_and_in_order(world: DriverWorld) -> None:
     assert units_of(list(world.driver().read(None))) == world.units()
 
@@ -35,20 +47,23 @@ def test_a_read_gives_every_unit_once_and_in_order(world: DriverWorld) -> None:
 def test_a_read_goes_on_after_any_batch(world: DriverWorld) -> None:
     batches = list(world.driver().read(None))
     assert len(batches) > 1
-    for number, batch in enumerate(batches):
-        position = json.loads(json.dumps(batch.position))
-        assert units_of(list(world.driver().read(position))) == units_of(batches[number + 1 :])
+    for number in range(1, len(batches) + 1):
+        assert units_behind(world, batches[:number]) == units_of(batches[number:])
 
 
 def test_what_is_added_is_read_and_nothing_else(world: DriverWorld) -> None:
-    position = list(world.driver().read(None))[-1].position
+    committed = list(world.driver().read(None))
     known = len(world.units())
-    assert list(world.driver().read(position)) == []
+    assert units_behind(world, committed) == []
     world.grow()
-    assert units_of(list(world.driver().read(position))) == world.units()[known:]
+    assert units_behind(world, committed) == world.units()[known:]
 
 
 def test_the_head_says_when_there_is_something_new(world: DriverWorld) -> None:
+    if not world.has_head:
+        with pytest.raises(NotImplementedError):
+            world.driver().head(None)
+        return
     assert world.driver().head(None) is not None
     position = list(world.driver().read(None))[-1].position
     assert world.driver().head(position) is None
@@ -90,4 +105,5 @@ def test_a_read_that_is_left_early_closes_what_it_opened(world: DriverWorld) -> 
     batches = iter(world.driver().read(None))
     next(batches)
     del batches
-    assert len(os.listdir("/proc/self/fd")) == before
+    # A server that runs in this process closes its end when it sees that the other one is closed.
+    wait_for("everything closed", lambda: len(os.listdir("/proc/self/fd")) == before or None, 2)

@@ -17,6 +17,7 @@ from rootsys_dagster.core.incremental import Incremental
 from rootsys_dagster.core.ports import DeadLetterSink, Driver, DriverContext
 from rootsys_dagster.core.registry import DRIVERS, SINKS
 from tests.databases import MariaDb, Postgres, shared
+from tests.http_server import Answer, Asked, HttpServer, json_answer
 from tests.topics import shared_kafka
 
 
@@ -25,6 +26,8 @@ class DriverWorld(ABC):
 
     kind: str
     source_type: str
+    has_head = True
+    """Whether there is a cheaper way than reading to see that something is new."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -53,6 +56,9 @@ class DriverWorld(ABC):
     def incremental(self) -> Incremental | None:
         """How it is read on, where the interface file has to say so."""
         return None
+
+    def close(self) -> None:  # noqa: B027  (most run on nothing)
+        """End what the source runs on."""
 
 
 class LinesWorld(DriverWorld):
@@ -236,6 +242,53 @@ class MariaDbTable(DatabaseWorld):
         return shared(MariaDb).connect()
 
 
+class RestWorld(DriverWorld):
+    """An API of rows that can be asked for those from a number on, page by page."""
+
+    kind = "rest"
+    source_type = "rest"
+    has_head = False
+    page_size = 200
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.added: list[bytes] = []
+        self.server = HttpServer(self.play)
+
+    def play(self, asked: Asked) -> Answer:
+        first = max(int(asked.query.get("from", 0)), int(asked.query.get("after", -1)) + 1)
+        rows = self.added[first : first + self.page_size]
+        last = first + len(rows) - 1
+        following = b"%d" % last if last + 1 < len(self.added) else b"null"
+        return json_answer(b'{"rows": [%b], "next": %b}' % (b", ".join(rows), following))
+
+    def config(self) -> DriverConfig:
+        rest = {
+            "url": f"{self.server.url}/rows",
+            "items_pointer": "/rows",
+            "pagination": {"kind": "cursor", "cursor": {"cursor_param": "after", "cursor_path": "/next"}},
+            "inject": [{"param": "from", "from": "watermark"}],
+            "retry": {"max_attempts": 1},
+        }
+        return DriverConfig.model_validate_json(json.dumps({"kind": "rest", "rest": rest}))
+
+    def incremental(self) -> Incremental:
+        return Incremental(field="/n")
+
+    def grow(self) -> None:
+        first = len(self.added)
+        self.added += [json.dumps({"n": n, "fill": "x" * (n % 700)}).encode() for n in range(first, first + 700)]
+
+    def units(self) -> list[bytes]:
+        return self.added
+
+    def vanish(self) -> None:
+        self.server.close()
+
+    def close(self) -> None:
+        self.server.close()
+
+
 class SinkWorld(ABC):
     """A place that a sink writes to, read back without the sink."""
 
@@ -288,6 +341,7 @@ DRIVER_WORLDS: dict[str, Callable[[Path], DriverWorld]] = {
     "db sqlite": SqliteTable,
     "db postgres": PostgresTable,
     "db mysql": MariaDbTable,
+    "rest": RestWorld,
 }
 """By the kind of the driver, and what it reads where that makes a difference."""
 SINK_WORLDS: dict[str, Callable[[Path], SinkWorld]] = {world.kind: world for world in (FileWorld, SqliteWorld)}
