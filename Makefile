@@ -83,7 +83,7 @@ types: setup ## Types: strict in core, log and pipeline
 	$(BIN)/pyright
 
 crash: setup ## The long form of the crash tests (about ten minutes)
-	$(BIN)/python -m pytest -m long tests/crash
+	$(BIN)/python -m pytest -m long tests/crash tests/e2e
 
 bench: setup ## Measure against the figures in docs/benchmarks.md
 	$(BIN)/python -m benchmarks
