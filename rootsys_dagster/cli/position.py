@@ -17,7 +17,7 @@ PLACES = ("earliest", "latest", "offset")
 
 @click.group()
 def position() -> None:
-    """Where an interface is read from next: the end of its newest commit."""
+    """Show where an interface is read from next, or set it, which is kept in the log."""
 
 
 @position.command()

@@ -20,7 +20,7 @@ KIND_NAMES: dict[PayloadKind, bytes] = {"json": b"Json", "text": b"Text", "binar
 def payload_data(unit: bytes, kind: PayloadKind) -> bytes:
     """The member ``payload.data``: JSON as received but on one line, text as a string, binary as base64."""
     if kind == "json":
-        return one_line(unit)
+        return one_line(unit) if b"\n" in unit else unit
     if kind == "text":
         return orjson.dumps(unit.decode())
     return b'{"encoding":"base64","data":"%b"}' % base64.b64encode(unit)

@@ -307,7 +307,9 @@ def test_of_two_consumers_of_one_interface_one_is_fenced(project: ProjectFolder,
     interface(project, kafka, topic)
     loaded = project.load()
     lines = [open_line(loaded.interface("events"), loaded) for _ in range(2)]
-    fetched = [fetch_to_spool(line, f"run-{number}") for number, line in enumerate(lines)]
+    fetched = [fetch_to_spool(lines[0], "run-0")]
+    kafka.send(topic, [b"3"])
+    fetched.append(fetch_to_spool(lines[1], "run-1"))
     run_fetched(lines[0], read_spool(fetched[0]), fetched[0].start, run_id="run-0")
     with pytest.raises(FencedError, match="nothing was lost, run it again"):
         run_fetched(lines[1], read_spool(fetched[1]), fetched[1].start, run_id="run-1")
