@@ -60,6 +60,8 @@ def reading(config: KafkaConfig) -> dict[str, Any]:
         "auto_offset_reset": "none",
         "enable_auto_commit": False,
         "isolation_level": config.isolation_level,
+        # The client wants each request to outlast the longest wait for messages.
+        "fetch_max_wait_ms": min(500, config.request_timeout_ms // 2),
         "max_poll_records": config.max_batch_records,
         "fetch_max_bytes": config.max_batch_bytes,
         "max_partition_fetch_bytes": min(config.max_batch_bytes, 1 << 20),
@@ -73,6 +75,7 @@ def connection(config: KafkaConfig, context: DriverContext) -> dict[str, Any]:
         "bootstrap_servers": list(config.brokers),
         "client_id": f"rootsys-{context.name}" if context.name else "rootsys",
         "request_timeout_ms": config.request_timeout_ms,
+        "connections_max_idle_ms": max(540_000, 2 * config.request_timeout_ms),
         "bootstrap_timeout_ms": config.request_timeout_ms,
         "reconnect_backoff_max_ms": 1000,
         "metrics_enabled": False,
