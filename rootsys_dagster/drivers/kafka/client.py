@@ -123,7 +123,8 @@ def _tls(tls: KafkaTls, context: DriverContext, secrets: Secrets) -> ssl.SSLCont
 
 def use_fast_checksums() -> None:
     """Let kafka-python check messages with a compiled library; without one it does so byte by byte in Python."""
-    kafka.record.util._crc32c = _crc32c  # pyright: ignore[reportAttributeAccessIssue]
+    # The library binds its choice to the argument of this function when it is imported.
+    kafka.record.util.calc_crc32c.__defaults__ = (_crc32c,)  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _crc32c(data: bytes | memoryview) -> int:
