@@ -20,9 +20,9 @@ KINDS = {"postgres": "postgres", "postgresql": "postgres", "mysql": "mysql", "ma
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per table, with every column.")
 @click.option("--project", type=PATH, help="Project folder.")
 def discover(connection: str, as_json: bool, project: Path | None) -> None:
-    """List tables with their columns, types, keys, sizes, and by which columns each could be read on.
+    """List the tables of a database, and by which columns each could be read on.
 
-    CONNECTION is the name of an interface that reads the database, a URL such as
+    Each with its columns, types, keys and size. CONNECTION is the name of an interface that reads the database, a URL such as
     postgresql://app:${PASSWORD}@host/ops, or a file such as data/mes.db.
     """
     from rootsys_dagster.drivers.db.discover import discover as tables_of

@@ -19,7 +19,7 @@ COMMANDS = {
     "check": "Report every problem of every interface and fabric file.",
     "preview": "Show what a run would ask its source, and what would become of the first units.",
     "discover": "List the tables of a database, and by which columns each could be read on.",
-    "propose": "Write a ready interface file for a table.",
+    "propose": "Write an interface file for TABLE.",
     "show": "Where each interface and fabric stands.",
     "position": "Show where an interface is read from next, or set it, which is kept in the log.",
     "records": "Print committed records as JSON lines.",

@@ -25,7 +25,9 @@ from rootsys_dagster.core.secret_ref import has_secret_ref
 @click.option("--print", "only_print", is_flag=True, help="Print the file and write nothing.")
 @click.option("--project", type=PATH, help="Project folder.")
 def propose(connection: str, table: str, name: str | None, allow: bool, only_print: bool, project: Path | None) -> None:
-    """Write an interface file for TABLE: aliases, trimmed texts, sentinel dates, record id, place of the next run.
+    """Write an interface file for TABLE.
+
+    It has aliases, trimmed texts, sentinel dates, record id, place of the next run.
 
     CONNECTION is as for 'rootsys discover'. Nothing is asked and nothing is written over.
     """
