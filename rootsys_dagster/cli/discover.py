@@ -22,8 +22,8 @@ KINDS = {"postgres": "postgres", "postgresql": "postgres", "mysql": "mysql", "ma
 def discover(connection: str, as_json: bool, project: Path | None) -> None:
     """List the tables of a database, and by which columns each could be read on.
 
-    Each with its columns, types, keys and size. CONNECTION is the name of an interface that reads the database, a URL such as
-    postgresql://app:${PASSWORD}@host/ops, or a file such as data/mes.db.
+    Each with its columns, types, keys and size. CONNECTION is the name of an interface that reads the database, a URL
+    such as postgresql://app:${PASSWORD}@host/ops, or a file such as data/mes.db.
     """
     from rootsys_dagster.drivers.db.discover import discover as tables_of
 
