@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from rootsys_dagster.core.interface import Interface
-from rootsys_dagster.core.one_line import one_line
 from rootsys_dagster.core.ports import Locators, PayloadKind
 from rootsys_dagster.core.record import Message, member, messages_json, reason_codes
 
@@ -18,9 +17,9 @@ KIND_NAMES: dict[PayloadKind, bytes] = {"json": b"Json", "text": b"Text", "binar
 
 
 def payload_data(unit: bytes, kind: PayloadKind) -> bytes:
-    """The member ``payload.data``: JSON as received but on one line, text as a string, binary as base64."""
+    """The member ``payload.data``: JSON as received, text as a string, binary as base64."""
     if kind == "json":
-        return one_line(unit) if b"\n" in unit else unit
+        return unit
     if kind == "text":
         return orjson.dumps(unit.decode())
     return b'{"encoding":"base64","data":"%b"}' % base64.b64encode(unit)

@@ -193,7 +193,10 @@ def on_one_line(value: bytes) -> bytes:
     """A JSON message without line feeds; one that is no JSON stays as it came, because it will be a dead letter."""
     try:
         _check_json(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except RecursionError:
+        # Too deep to be skipped, which does not say that it is no JSON: a record must be a line in any case.
+        return one_line(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return value
     return one_line(value)
 
