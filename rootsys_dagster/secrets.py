@@ -1,6 +1,7 @@
 """Secrets: references become values at the moment of use, and every value that was given out is known, to be masked."""
 
 import base64
+import html
 import json
 import os
 from collections.abc import Callable
@@ -17,6 +18,8 @@ MAX_SECRET_BYTES: Final = 64 << 10
 SHORTEST_MASKED: Final = 4
 """A shorter value would be found by chance in any text."""
 HOSTS_SUFFIX: Final = "_HOSTS"
+IN_QUERY: Final = "-._~:@!$'()*,;/?"
+"""What stays as it is in the query of a request."""
 
 _given_out: set[str] = set()
 
@@ -119,14 +122,18 @@ def redact(text: str) -> str:
 
 
 def encodings(value: str) -> tuple[str, ...]:
-    """*value* as it may turn up elsewhere: percent-encoded, form-encoded, as a JSON string, in base64."""
+    """*value* as it may turn up elsewhere: encoded for a URL or a form, in JSON or HTML, in base64."""
     data = value.encode()
     forms = {
         value,
         quote(value, safe=""),
         quote(value),
+        quote(value, safe=IN_QUERY),
         quote_plus(value),
+        html.escape(value),
         json.dumps(value)[1:-1],
+        # As PHP writes it.
+        json.dumps(value)[1:-1].replace("/", "\\/"),
         json.dumps(value, ensure_ascii=False)[1:-1],
         base64.b64encode(data).decode(),
         base64.urlsafe_b64encode(data).decode(),

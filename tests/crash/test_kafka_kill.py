@@ -145,6 +145,7 @@ def test_members_that_join_and_leave_the_group_change_nothing(
     assert kafka.committed(group, stream.topic) == len(stream.sent[0])
 
 
+@pytest.mark.long
 def test_a_broker_that_is_killed_while_it_is_read_loses_nothing(tmp_path: Path, pool: Pool, kafka: Topics) -> None:
     stream = Stream(tmp_path / "project", kafka, request_timeout_ms=1500)
     stream.grow(20_000)

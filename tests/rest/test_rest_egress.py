@@ -2,6 +2,7 @@
 
 import json
 import socket
+import traceback
 from typing import Any
 
 import pytest
@@ -356,3 +357,15 @@ def test_a_proxy_that_is_named_is_used_with_its_password(
 def test_a_proxy_that_is_not_there_is_named(api: Api) -> None:
     error: RootsysError = api.says(proxy="http://127.0.0.1:9/", timeout_ms=300).fails()
     assert error.code in ("REST.UNREACHABLE", "REST.PROXY_REFUSED")
+
+
+@pytest.mark.parametrize(
+    "proxy", ["env://PROXY", "http://me:${PROXY}@127.0.0.1:x/", "socks5://127.0.0.1:1080", "http://${PROXY}:port/"]
+)
+def test_a_proxy_that_is_no_url_of_one_is_named_and_its_password_is_not(
+    api: Api, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("PROXY", "pr0xy/word:1 2")
+    error = api.says(proxy=proxy).fails()
+    assert error.code == "REST.PROXY_INVALID"
+    assert "pr0xy" not in "".join(traceback.format_exception(error))

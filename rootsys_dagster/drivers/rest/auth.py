@@ -108,6 +108,8 @@ class ClientCredentials:
             token = _tokens.get(self._key)
             if token is None or time.monotonic() >= token.until_s:
                 token = _tokens[self._key] = self._fetch(grant, deadline)
+        # Another run may have fetched it: this one, too, must know it when a source repeats it.
+        self._secrets.remember(token.value)
         return request.with_header("Authorization", f"Bearer {token.value}")
 
     def renew(self) -> bool:
@@ -145,7 +147,6 @@ class ClientCredentials:
         if not answer.access_token:
             message = f"POST {shown(grant.url)}: the answer holds no access_token; check token_url, client_id and scope"
             raise PermanentError(message, code="REST.TOKEN_MISSING")
-        self._secrets.remember(answer.access_token)
         return _Token(answer.access_token, asked_s + max(expires_s - MARGIN_S, SHORTEST_S))
 
 

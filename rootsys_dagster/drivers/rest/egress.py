@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpcore
 
@@ -210,6 +210,9 @@ def connections(
     """Keep-alive connections, straight to the source or through *proxy*, which then dials in our place.
 
     The pool is the engine of httpx, used without it: httpx has no argument for the backend.
+
+    Raises:
+        ConfigError: *proxy* is no URL of a proxy.
     """
     if proxy is None:
         return httpcore.ConnectionPool(
@@ -218,7 +221,7 @@ def connections(
             keepalive_expiry=KEEPALIVE_S,
             network_backend=GuardedBackend(egress, clock),
         )
-    parts = urlsplit(proxy)
+    parts = _proxy_parts(proxy)
     user = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
     return httpcore.HTTPProxy(
         proxy_url=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
@@ -230,3 +233,17 @@ def connections(
         # Whoever names a proxy means that one, wherever it is.
         network_backend=GuardedBackend(Egress([proxy], EVERYWHERE), clock),
     )
+
+
+def _proxy_parts(proxy: str) -> SplitResult:
+    try:
+        parts = urlsplit(proxy)
+        # Only asking for the port shows that it is none.
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, is_good = urlsplit(""), False
+    if not is_good:
+        # Whatever stands there may hold a password.
+        message = 'driver.rest.proxy: must be a URL such as "http://proxy:3128", with what is special in it encoded'
+        raise ConfigError(message, code="REST.PROXY_INVALID")
+    return parts

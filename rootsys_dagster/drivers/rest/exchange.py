@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpcore
 import httpx
@@ -191,7 +191,8 @@ class Exchange:
         context = tls_context(self._root / config.ca_file if config.ca_file else None)
         proxy = environment_proxy(self.url) if config.proxy == "environment" else config.proxy
         if proxy is not None:
-            proxy = self._secrets.filled(proxy, "driver.rest.proxy", urlsplit(proxy).hostname)
+            host = urlsplit(proxy).hostname
+            proxy = self._secrets.filled(proxy, "driver.rest.proxy", host, encode=lambda value: quote(value, safe=""))
         return connections(self.egress, context, self._clock, proxy)
 
     def _without_credentials(self, request: Request, response: Response) -> Response:

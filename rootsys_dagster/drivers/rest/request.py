@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode, urljoin, urlsplit, urlunsplit
 
 from rootsys_dagster.core.errors import ConfigError, PermanentError
@@ -11,9 +11,7 @@ from rootsys_dagster.core.pointer import tokens
 from rootsys_dagster.core.rest_config import SECRET_NAME, RestConfig
 from rootsys_dagster.core.secret_ref import has_secret_ref
 from rootsys_dagster.drivers.rest.errors import shown
-from rootsys_dagster.secrets import MASK, Secrets, redact
-
-ALLOWED_IN_QUERY: Final = "-._~:@!$'()*,;/?"
+from rootsys_dagster.secrets import IN_QUERY, MASK, Secrets, redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ def with_params(url: str, params: Mapping[str, str]) -> str:
         return url
     parts = urlsplit(url)
     kept = [part for part in parts.query.split("&") if part and unquote_plus(part.partition("=")[0]) not in params]
-    added = urlencode(params, quote_via=quote, safe=ALLOWED_IN_QUERY)
+    added = urlencode(params, quote_via=quote, safe=IN_QUERY)
     return urlunsplit(parts._replace(query="&".join([*kept, added])))
 
 
