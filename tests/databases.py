@@ -81,9 +81,13 @@ class Postgres(Server):
         path = self.folder / name
         path.write_bytes(data)
         path.chmod(0o600)
+        self.own(path)
+        return path
+
+    def own(self, path: Path) -> None:
+        """Give a path to whoever runs the server."""
         if self._as_user:
             shutil.chown(path, "postgres")
-        return path
 
     def start(self) -> None:
         """Start, and wait until it answers."""

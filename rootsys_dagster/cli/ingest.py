@@ -18,7 +18,7 @@ from rootsys_dagster.cli.stop import Stop
 from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.paths import is_utf8
-from rootsys_dagster.core.ports import Driver
+from rootsys_dagster.core.ports import Driver, SinkPlace
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import SINKS
@@ -214,7 +214,8 @@ def _refuse_unsuitable(path: Path | None) -> None:
 def follow_file(log: CommitLog, path: Path, kind: str, table: str, lines: SegmentKind) -> FollowerReport:
     """Keep the file or table at *path* equal to what is committed."""
     digest = hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:12]
-    return follow(log, f"{lines}-{kind}-{digest}", SINKS.get(kind)(path.resolve(), table), lines)
+    sink = SINKS.get(kind)(SinkPlace(path=path.resolve(), table=table))
+    return follow(log, f"{lines}-{kind}-{digest}", sink, lines)
 
 
 def report_followers(outcome: Outcome) -> None:

@@ -10,11 +10,10 @@ import click
 from rootsys_dagster.cli.discover import database
 from rootsys_dagster.cli.output import note
 from rootsys_dagster.cli.path import PATH
-from rootsys_dagster.core.db_config import PASSWORD
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.interface import parse_interface
 from rootsys_dagster.core.project import Project, load_project
-from rootsys_dagster.core.secret_ref import has_secret_ref
+from rootsys_dagster.core.secret_ref import has_secret_ref, passwords_in
 
 
 @click.command()
@@ -62,8 +61,7 @@ def propose(connection: str, table: str, name: str | None, allow: bool, only_pri
 
 def refuse_password(connection: str) -> None:
     """A secret in clear is not written into a file."""
-    found = (match["url"] or match["pair"] for match in PASSWORD.finditer(connection))
-    if any(not has_secret_ref(password) for password in found):
+    if any(not has_secret_ref(password) for password in passwords_in(connection)):
         message = "the connection holds a password in clear; put it into the environment and write ${NAME} instead"
         raise ConfigError(message, code="SECRET_LITERAL")
 

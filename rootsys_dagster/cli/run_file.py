@@ -14,6 +14,7 @@ from rootsys_dagster.cli.stop import Stop
 from rootsys_dagster.cli.summary import summarise
 from rootsys_dagster.core.contract import load_registry
 from rootsys_dagster.core.errors import ConfigError
+from rootsys_dagster.core.ports import SinkPlace
 from rootsys_dagster.core.project import InterfaceFile, Project, read_interface_file, secrets_root
 from rootsys_dagster.core.registry import SINKS
 from rootsys_dagster.pipeline.replay import read_dead_letters
@@ -150,7 +151,7 @@ def outputs(
         raise ConfigError(message, code="OUTPUT.SHARED")
     spare([output, path], read)
     if kind == "sqlite":
-        sink = SINKS.get(kind)(path, chosen.dlq_table)
+        sink = SINKS.get(kind)(SinkPlace(path=path, table=chosen.dlq_table))
         return file_output(output, append=append), sink_output(sink, path, new_run_id())
     return file_output(output, append=append), file_output(path, append=append)
 

@@ -7,11 +7,11 @@ from pydantic import ConfigDict, Field
 
 from rootsys_dagster.core.config import Config, Findings, Positive, Text
 from rootsys_dagster.core.policy import CircuitBreaker, Retry
+from rootsys_dagster.core.secret_ref import passwords_in
 
 # Names are quoted wherever they are used, so this only keeps out what nobody calls a table or a column.
 NAME: Final = re.compile(r"(?! )[\w$#@ -]{1,128}(?<! )")
 TABLE: Final = re.compile(rf"{NAME.pattern}(\.{NAME.pattern}){{0,2}}")
-PASSWORD: Final = re.compile(r"://[^/@\s]*?:(?P<url>[^@/\s]+)@|\bpass(?:word|wd)\s*=\s*(?P<pair>'[^']*'|\S+)")
 Names = Annotated[tuple[Text, ...], Field(json_schema_extra={"uniqueItems": True})]
 
 
@@ -69,8 +69,8 @@ class DbConfig(Config):
         kind = f"{at}/kind"
         found.blank("DB_CONNECTION_EMPTY", f"{at}/connection", self.connection)
         if self.kind != "sqlite":
-            for match in PASSWORD.finditer(self.connection):
-                found.literal_secret(f"{at}/connection", match["url"] or match["pair"])
+            for password in passwords_in(self.connection):
+                found.literal_secret(f"{at}/connection", password)
         self.check_selection(at, found)
         found.below_one("DB_CONNECT_TIMEOUT_INVALID", f"{at}/connect_timeout_ms", self.connect_timeout_ms)
         found.below_one("DB_STATEMENT_TIMEOUT_INVALID", f"{at}/statement_timeout_ms", self.statement_timeout_ms)

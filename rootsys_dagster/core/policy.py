@@ -6,9 +6,11 @@ from typing import Literal
 from pydantic import Field
 
 from rootsys_dagster.core.config import Config, Findings, Positive, Text, Whole
+from rootsys_dagster.core.secret_ref import passwords_in
 
 OnFail = Literal["quarantine", "block", "skip"]
 TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+POSTGRES_NAME_MAX = 63
 
 
 class Limits(Config):
@@ -63,13 +65,18 @@ class Budget(Config):
 class DeadLetterPolicy(Config):
     """Where dead letters are published besides the commit log, which always keeps them."""
 
-    kind: Literal["file", "sqlite"] = "file"
-    path: Text | None = Field(default=None, description="Relative to the project root.")
+    kind: Literal["file", "sqlite", "postgres"] = "file"
+    path: Text | None = Field(default=None, description="Of file and sqlite; relative to the project root.")
+    connection: Text | None = Field(
+        default=None, description="Of postgres: a URL, or host=… user=…; a password is a reference such as $NAME."
+    )
     table: str = Field(default="dead_letters", json_schema_extra={"pattern": f"^{TABLE_NAME.pattern}$"})
     budget: Budget | None = None
 
-    def file_for(self, interface_name: str) -> str:
-        """The file of the sink, relative to the project root: as named, else below ``dead_letters/``."""
+    def file_for(self, interface_name: str) -> str | None:
+        """The file of the sink, relative to the project root: as named, else below ``dead_letters/``; None: no file."""
+        if self.kind == "postgres":
+            return None
         ending = {"file": "jsonl", "sqlite": "db"}[self.kind]
         return self.path or f"dead_letters/{interface_name.replace('/', '_')}.{ending}"
 
@@ -80,8 +87,29 @@ class DeadLetterPolicy(Config):
             found.add("DEAD_LETTERS_TABLE_INVALID", f"{at}/table", message)
         elif self.table.lower().startswith("sqlite_"):
             found.add("DEAD_LETTERS_TABLE_INVALID", f"{at}/table", "must not start with 'sqlite_', which SQLite keeps")
+        elif self.kind == "postgres" and len(self.table) > POSTGRES_NAME_MAX:
+            message = f"must be at most {POSTGRES_NAME_MAX} characters long: PostgreSQL cuts longer names off"
+            found.add("DEAD_LETTERS_TABLE_INVALID", f"{at}/table", message, [f"{at}/kind"])
+        self.check_connection(at, found)
         if self.budget is not None:
             self.budget.check(f"{at}/budget", found)
+
+    def check_connection(self, at: str, found: Findings) -> None:
+        """A server has a connection, a file has a path."""
+        kind = [f"{at}/kind"]
+        found.blank("DEAD_LETTERS_CONNECTION_EMPTY", f"{at}/connection", self.connection)
+        if self.kind == "postgres":
+            if self.connection is None:
+                message = 'is needed; put the URL of the database into the environment and write "env://NAME" here'
+                found.add("DEAD_LETTERS_CONNECTION_REQUIRED", f"{at}/connection", message, kind)
+            if self.path is not None:
+                message = "postgres writes no file; remove it, and name the table in table"
+                found.add("DEAD_LETTERS_PATH_UNEXPECTED", f"{at}/path", message, kind)
+            for password in passwords_in(self.connection or ""):
+                found.literal_secret(f"{at}/connection", password)
+        elif self.connection is not None:
+            message = f"{self.kind} writes to a path; remove it, or set kind to postgres"
+            found.add("DEAD_LETTERS_CONNECTION_UNEXPECTED", f"{at}/connection", message, kind)
 
 
 class Retry(Config):

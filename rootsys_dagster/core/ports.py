@@ -188,12 +188,23 @@ class Driver(ABC, Generic[C]):
         return False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkPlace:
+    """Where a sink keeps its copy: a file, or a server by its connection."""
+
+    path: Path = Path()
+    """Absolute; of a sink that writes a file."""
+    connection: str = ""
+    """Of a sink that writes to a server, with references in the place of secrets."""
+    table: str = ""
+    secrets_root: Path = Path("secrets")
+
+
 class DeadLetterSink(ABC):
     """Keeps a copy of committed lines outside the state root. A follower: commit by commit, and again after a crash."""
 
-    def __init__(self, path: Path, table: str) -> None:
-        self.path = path
-        self.table = table
+    def __init__(self, place: SinkPlace) -> None:
+        self.place = place
 
     @abstractmethod
     def write(self, lines: Iterable[bytes], *, run_id: str, commit_seq: int) -> int:

@@ -142,8 +142,10 @@ def check_dead_letter_files(interfaces: Iterable[InterfaceFile], found: Found) -
     """A file sink cuts its file back to what it has written: a second one would lose the lines of the first."""
     owners = defaultdict[str, list[InterfaceFile]](list)
     for file in interfaces:
-        if file.interface is not None and file.interface.dead_letters is not None:
-            owners[os.path.normpath(file.interface.dead_letters.file_for(file.name))].append(file)
+        policy = file.interface.dead_letters if file.interface is not None else None
+        path = policy.file_for(file.name) if policy is not None else None
+        if path is not None:
+            owners[os.path.normpath(path)].append(file)
     for path, sharing in owners.items():
         kinds = {file.interface.dead_letters.kind for file in sharing if file.interface and file.interface.dead_letters}
         for file in sharing if len(sharing) > 1 and "file" in kinds else ():

@@ -9,6 +9,7 @@ REFERENCE: Final = re.compile(
     rf"(?:env://|secrets://)(?P<named>{NAME})|\$(?P<bare>{NAME})|\$\{{(?P<braced>{NAME})\}}|file://(?P<file>[^\s\0]+)"
 )
 EMBEDDED: Final = re.compile(rf"\$\{{(?P<name>{NAME})\}}")
+PASSWORD: Final = re.compile(r"://[^/@\s]*?:(?P<url>[^@/\s]+)@|\bpass(?:word|wd)\s*=\s*(?P<pair>'[^']*'|\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +39,8 @@ def secret_ref(text: str) -> SecretRef | None:
 def has_secret_ref(text: str) -> bool:
     """Whether *text* is a reference or holds one as ``${NAME}``, as a connection string does."""
     return secret_ref(text) is not None or EMBEDDED.search(text) is not None
+
+
+def passwords_in(connection: str) -> list[str]:
+    """What stands for a password in a URL or in ``host=… user=…``: itself, or a reference to it."""
+    return [match["url"] or match["pair"] for match in PASSWORD.finditer(connection)]

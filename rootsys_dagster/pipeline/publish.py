@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rootsys_dagster.core.errors import ConfigError, RootsysError
 from rootsys_dagster.core.paths import inside_roots
-from rootsys_dagster.core.ports import DeadLetterSink
+from rootsys_dagster.core.policy import DeadLetterPolicy
+from rootsys_dagster.core.ports import DeadLetterSink, SinkPlace
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.record import rejected_by
@@ -37,23 +38,23 @@ class FollowerReport:
 
 
 def follow(
-    log: CommitLog, name: str, sink: DeadLetterSink, kind: SegmentKind, *, spare_others: bool = False
+    log: CommitLog, name: str, sink: DeadLetterSink, kind: SegmentKind, *, may_be_of_others: Path | None = None
 ) -> FollowerReport:
     """Give *sink* every commit that it has not taken over, and remember how far it got.
 
     Args:
-        spare_others: do not replace a file that holds anything but dead letters of this log.
+        may_be_of_others: the file of the sink, not to be replaced when it holds anything but dead letters of this log.
     """
     newest = log.last_seq()
     state, written, error = FollowerState(), 0, None
     try:
         with follower_lock(log, name), closing(sink):
             state = read_state(log, name)
-            if spare_others and state.mark.get("path") != str(sink.path.absolute()):
-                _refuse_file_of_others(sink.path, log.stream)
+            if may_be_of_others is not None and state.mark.get("path") != str(may_be_of_others):
+                _refuse_file_of_others(may_be_of_others, log.stream)
             if not sink.resume(state.mark):
-                if spare_others:
-                    _refuse_file_of_others(sink.path, log.stream)
+                if may_be_of_others is not None:
+                    _refuse_file_of_others(may_be_of_others, log.stream)
                 state = FollowerState()
                 sink.resume(state.mark)
             if not state.mark:
@@ -87,7 +88,7 @@ def _refuse_file_of_others(path: Path, stream: StreamId) -> None:
     try:
         with path.open("rb") as file:
             line = file.readline(MAX_FIRST_LINE_BYTES)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise ConfigError(f"dead_letters.path {path}: {error.strerror}", code="DEAD_LETTERS.PATH") from error
@@ -128,9 +129,20 @@ def _dead_letters(line: Line, project: Project) -> list[FollowerReport]:
     policy = line.interface.dead_letters
     if policy is None:
         return []
-    path = inside_roots(policy.file_for(line.interface.name), project.root, project.data_roots, "dead_letters.path")
+    place, name = _place(policy, line.interface.name, project)
+    sink = SINKS.get(policy.kind)(place)
+    return [
+        follow(line.log, name, sink, "dead_letters", may_be_of_others=place.path if policy.kind == "file" else None)
+    ]
+
+
+def _place(policy: DeadLetterPolicy, interface_name: str, project: Project) -> tuple[SinkPlace, str]:
+    """Where the sink is, and the name of its follower."""
+    file = policy.file_for(interface_name)
+    if file is None:
+        place = SinkPlace(connection=policy.connection or "", table=policy.table, secrets_root=project.secrets_root)
+        return place, f"dead_letters-{policy.kind}-{policy.table}"
+    path = inside_roots(file, project.root, project.data_roots, "dead_letters.path")
     if path.is_dir():
         raise ConfigError(f"dead_letters.path {path} is a folder; name a file", code="DEAD_LETTERS.PATH")
-    sink = SINKS.get(policy.kind)(path, policy.table)
-    name = f"dead_letters-{policy.kind}-{path.name}"
-    return [follow(line.log, name, sink, "dead_letters", spare_others=policy.kind == "file")]
+    return SinkPlace(path=path, table=policy.table), f"dead_letters-{policy.kind}-{path.name}"

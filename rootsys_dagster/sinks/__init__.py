@@ -1,7 +1,11 @@
-"""Dead-letter sinks: followers of the commit log. Importing the package registers every sink."""
+"""Dead-letter sinks: followers of the commit log. A sink is imported when somebody asks for its kind."""
 
-from importlib import import_module
-from pkgutil import iter_modules
+from typing import Final
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+from rootsys_dagster.core.registry import SINKS
+
+KINDS: Final = ("file", "sqlite", "postgres")
+"""Each in the module of its name: the client of a server costs nothing to those who do not need it."""
+
+for _kind in KINDS:
+    SINKS.provide(_kind, f"{__name__}.{_kind}")

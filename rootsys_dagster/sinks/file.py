@@ -3,11 +3,10 @@
 import hashlib
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from rootsys_dagster.core.errors import TransientError
-from rootsys_dagster.core.ports import DeadLetterSink
+from rootsys_dagster.core.ports import DeadLetterSink, SinkPlace
 from rootsys_dagster.core.registry import SINKS
 
 TAIL_BYTES = 4096
@@ -17,8 +16,9 @@ TAIL_BYTES = 4096
 class FileSink(DeadLetterSink):
     """Appends; what a crash left behind the last mark is cut off first, so that no line stands there twice."""
 
-    def __init__(self, path: Path, table: str = "") -> None:
-        super().__init__(path, table)
+    def __init__(self, place: SinkPlace) -> None:
+        super().__init__(place)
+        self.path = place.path
         self._stream: BinaryIO | None = None
 
     def resume(self, mark: dict[str, Any]) -> bool:

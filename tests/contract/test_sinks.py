@@ -8,6 +8,7 @@ import pytest
 import rootsys_dagster.sinks  # noqa: F401  (registers the sinks)
 from rootsys_dagster.core.errors import TransientError
 from rootsys_dagster.core.ports import DeadLetterSink
+from rootsys_dagster.core.record import dead_letter_id
 from rootsys_dagster.core.registry import SINKS
 from tests.contract.worlds import SINK_WORLDS, SinkWorld
 
@@ -80,7 +81,7 @@ def test_a_sink_that_lost_everything_says_so_and_is_filled_again(world: SinkWorl
     write(sink, range(3), 1)
     mark = sink.mark()
     sink.close()
-    world.path().unlink()
+    world.lose()
 
     again = world.sink()
     assert not again.resume(mark)
@@ -92,8 +93,56 @@ def test_a_sink_that_lost_everything_says_so_and_is_filled_again(world: SinkWorl
 
 
 def test_a_sink_that_is_not_there_is_a_transient_error(world: SinkWorld) -> None:
-    world.path().parent.parent.mkdir(exist_ok=True)
-    world.path().parent.write_text("a file where the folder should be")
+    world.take_away()
     sink = world.sink()
     with pytest.raises(TransientError):
         sink.resume({})
+
+
+OF_THE_REFERENCE = ("created_at_unix_ms source interface_name interface_version payload_json metadata_json "
+                    "reason_codes_json lineage_json errors_json").split()  # fmt: skip
+OUTCOMES = [
+    {"dead_letter_id": "?", "outcome": "failing", "reason_codes": ["RULE_ENUM"], "errors": [{"code": "RULE_ENUM"}]},
+    {"dead_letter_id": "?", "outcome": "replayed", "record_id": "a\0b"},
+    {"dead_letter_id": "?", "outcome": "discarded", "by": "ann", "note": "a test"},
+]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_row_has_the_columns_of_the_reference_and_what_became_of_it(kind: str, tmp_path: Path) -> None:
+    world = SINK_WORLDS[kind](tmp_path)
+    sink = world.sink()
+    sink.resume({})
+    write(sink, range(1), 1)
+    document = json.loads(letter(0))
+    (row,) = world.rows(*OF_THE_REFERENCE)
+    members = ("payload", "metadata", "reason_codes", "lineage", "errors")
+    assert row[:4] == (1_700_000_000_000, "mes", "mes", "v1")
+    assert [json.loads(value) for value in row[4:]] == [document[name] for name in members]
+    lines = [json.dumps(one | {"dead_letter_id": dead_letter_id(letter(0))}).encode() for one in OUTCOMES]
+    for seq, line in enumerate(lines, 2):
+        # A commit that is told of twice counts once.
+        sink.outcomes([line], run_id="run", commit_seq=seq)
+        sink.outcomes([line], run_id="run", commit_seq=seq)
+        columns = ("run_id", "commit_seq", "state", "attempts", "last_commit_seq", "record_id", "decided_by", "note")
+        (row,) = world.rows(*columns, "reason_codes_json")
+        assert row[:5] == ("run", 1, OUTCOMES[seq - 2]["outcome"], min(seq, 3), seq)
+        assert json.loads(row[-1]) == ["RULE_ENUM"]
+    assert row[5:-1] == (None, "ann", "a test")
+    sink.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_table_that_the_reference_made_is_extended(kind: str, tmp_path: Path) -> None:
+    world = SINK_WORLDS[kind](tmp_path)
+    columns = [f"{name} {'bigint' if name.endswith('_ms') else 'text'} NOT NULL" for name in OF_THE_REFERENCE]
+    identity = {"sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT", "postgres": "bigserial PRIMARY KEY"}[kind]
+    values = ", ".join(["1", *["'[]'"] * 8])
+    world.execute(f"CREATE TABLE {world.table} (id {identity}, {', '.join(columns)})")
+    world.execute(f"INSERT INTO {world.table} ({', '.join(OF_THE_REFERENCE)}) VALUES ({values})")
+    sink = world.sink()
+    sink.resume({})
+    assert write(sink, range(2), 1) == 2
+    sink.close()
+    assert world.rows("dead_letter_id", "state")[0] == (None, None)
+    assert [state for (state,) in world.rows("state")] == [None, "open", "open"]

@@ -14,10 +14,11 @@ import orjson
 from rootsys_dagster.core.db_config import DbConfig
 from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.incremental import Incremental
-from rootsys_dagster.core.ports import DeadLetterSink, Driver, DriverContext
+from rootsys_dagster.core.ports import DeadLetterSink, Driver, DriverContext, SinkPlace
 from rootsys_dagster.core.registry import DRIVERS, SINKS
 from tests.databases import MariaDb, Postgres, shared
 from tests.http_server import Answer, Asked, HttpServer, json_answer
+from tests.services import free_port
 from tests.topics import shared_kafka
 
 
@@ -298,39 +299,102 @@ class SinkWorld(ABC):
         self.root = root
 
     @abstractmethod
-    def path(self) -> Path:
+    def place(self) -> SinkPlace:
         """What the interface file would name."""
 
     @abstractmethod
     def letters(self) -> list[bytes]:
         """The payloads that are kept, in order."""
 
+    @abstractmethod
+    def lose(self) -> None:
+        """Remove all that was written, as a person or a dead disk would."""
+
+    @abstractmethod
+    def take_away(self) -> None:
+        """Nothing can be written here any more."""
+
+    table: str
+    """Of a sink that has one."""
+
+    def rows(self, *columns: str) -> list[tuple[Any, ...]]:
+        """Those columns of every row of the table, in order."""
+        raise NotImplementedError
+
+    def execute(self, statement: str) -> None:
+        """Change the table without the sink."""
+        raise NotImplementedError
+
     def sink(self) -> DeadLetterSink:
         """A new sink on this place."""
-        return SINKS.get(self.kind)(self.path(), "dead_letters")
+        return SINKS.get(self.kind)(self.place())
 
 
 class FileWorld(SinkWorld):
     kind = "file"
+    ending = "jsonl"
 
+    @property
     def path(self) -> Path:
-        return self.root / "kept" / "letters.jsonl"
+        return self.root / "kept" / f"letters.{self.ending}"
+
+    def place(self) -> SinkPlace:
+        return SinkPlace(path=self.path, table="dead_letters")
 
     def letters(self) -> list[bytes]:
-        lines = self.path().read_bytes().split(b"\n")[:-1]
+        lines = self.path.read_bytes().split(b"\n")[:-1]
         return [json.dumps(json.loads(line)["payload"]).encode() for line in lines]
 
+    def lose(self) -> None:
+        self.path.unlink()
 
-class SqliteWorld(SinkWorld):
+    def take_away(self) -> None:
+        self.path.parent.write_text("a file where the folder should be")
+
+
+class SqliteWorld(FileWorld):
     kind = "sqlite"
-
-    def path(self) -> Path:
-        return self.root / "kept" / "letters.db"
+    ending = "db"
+    table = "dead_letters"
 
     def letters(self) -> list[bytes]:
-        with closing(sqlite3.connect(self.path())) as connection:
-            rows = connection.execute("SELECT payload_json FROM dead_letters ORDER BY id").fetchall()
-        return [json.dumps(json.loads(payload)).encode() for (payload,) in rows]
+        return [json.dumps(json.loads(payload)).encode() for (payload,) in self.rows("payload_json")]
+
+    def rows(self, *columns: str) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(f"SELECT {', '.join(columns)} FROM dead_letters ORDER BY id").fetchall()
+
+    def execute(self, statement: str) -> None:
+        self.path.parent.mkdir(exist_ok=True)
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            connection.execute(statement)
+
+
+class PostgresWorld(SinkWorld):
+    kind = "postgres"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.table = f"letters_{uuid.uuid4().hex}"
+        self.connection = shared(Postgres).url
+
+    def place(self) -> SinkPlace:
+        return SinkPlace(connection=self.connection, table=self.table)
+
+    def letters(self) -> list[bytes]:
+        return [json.dumps(json.loads(payload)).encode() for (payload,) in self.rows("payload_json")]
+
+    def rows(self, *columns: str) -> list[tuple[Any, ...]]:
+        return shared(Postgres).rows(f"SELECT {', '.join(columns)} FROM {self.table} ORDER BY id")
+
+    def execute(self, statement: str) -> None:
+        shared(Postgres).execute(statement)
+
+    def lose(self) -> None:
+        self.execute(f"DROP TABLE {self.table}")
+
+    def take_away(self) -> None:
+        self.connection = f"postgresql://app@127.0.0.1:{free_port()}/postgres"
 
 
 DRIVER_WORLDS: dict[str, Callable[[Path], DriverWorld]] = {
@@ -344,4 +408,6 @@ DRIVER_WORLDS: dict[str, Callable[[Path], DriverWorld]] = {
     "rest": RestWorld,
 }
 """By the kind of the driver, and what it reads where that makes a difference."""
-SINK_WORLDS: dict[str, Callable[[Path], SinkWorld]] = {world.kind: world for world in (FileWorld, SqliteWorld)}
+SINK_WORLDS: dict[str, Callable[[Path], SinkWorld]] = {
+    world.kind: world for world in (FileWorld, SqliteWorld, PostgresWorld)
+}

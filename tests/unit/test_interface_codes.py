@@ -202,6 +202,14 @@ OUR_CODES: list[tuple[str, str, Document]] = [
     ("COMMIT_EVERY_SECONDS_INVALID", "/commit_every/seconds", interface(commit_every={"seconds": 0})),
     ("DEAD_LETTERS_PATH_EMPTY", "/dead_letters/path", interface(dead_letters={"path": " "})),
     ("DEAD_LETTERS_TABLE_INVALID", "/dead_letters/table", interface(dead_letters={"table": "dead-letters"})),
+    ("DEAD_LETTERS_TABLE_INVALID", "/dead_letters/table",
+     interface(dead_letters={"kind": "postgres", "connection": "$URL", "table": "t" * 64})),
+    ("DEAD_LETTERS_CONNECTION_EMPTY", "/dead_letters/connection",
+     interface(dead_letters={"kind": "postgres", "connection": " "})),
+    ("DEAD_LETTERS_CONNECTION_REQUIRED", "/dead_letters/connection", interface(dead_letters={"kind": "postgres"})),
+    ("DEAD_LETTERS_CONNECTION_UNEXPECTED", "/dead_letters/connection", interface(dead_letters={"connection": "$URL"})),
+    ("DEAD_LETTERS_PATH_UNEXPECTED", "/dead_letters/path",
+     interface(dead_letters={"kind": "postgres", "connection": "$URL", "path": "dead.jsonl"})),
     ("DEAD_LETTERS_BUDGET_MAX_OPEN_INVALID", "/dead_letters/budget/max_open",
      interface(dead_letters={"budget": {"max_open": -1}})),
     ("DEAD_LETTERS_BUDGET_MAX_REJECT_RATIO_INVALID", "/dead_letters/budget/max_reject_ratio",
@@ -493,6 +501,10 @@ def test_all_faults_of_a_file_are_reported_at_once(document: Document, codes: li
             interface(dead_letters={"budget": {"max_open": 0, "max_reject_ratio": 1}}), id="no open dead letter"
         ),
         pytest.param(interface(dead_letters={"kind": "sqlite", "table": "_dlq2"}), id="a table of our own"),
+        pytest.param(
+            interface(dead_letters={"kind": "postgres", "connection": "$URL", "table": "dlq2"}),
+            id="a table of a server",
+        ),
         pytest.param(interface(owners=["a.b@example.com", "team:x"], tags={"team/x": "a.b-c_1"}), id="owners and tags"),
         pytest.param(interface(**{"$schema": "../contracts/schemas/interface.schema.json"}), id="schema for editors"),
     ],
@@ -504,6 +516,7 @@ def test_what_the_reference_accepts_loads(document: Document) -> None:
 @pytest.mark.parametrize(
     "table", ["", "2dead_letters", "dead-letters", "dead letters", "sqlite_dead", "dead_letters\n"]
 )
-def test_a_table_name_that_sqlite_would_not_take_is_refused(table: str) -> None:
-    document = interface(dead_letters={"kind": "sqlite", "table": table})
-    assert problems_of(document) == [("DEAD_LETTERS_TABLE_INVALID", "/dead_letters/table")]
+def test_a_table_name_that_a_database_would_not_take_is_refused(table: str) -> None:
+    for kind in ({"kind": "sqlite"}, {"kind": "postgres", "connection": "$URL"}):
+        document = interface(dead_letters={**kind, "table": table})
+        assert problems_of(document) == [("DEAD_LETTERS_TABLE_INVALID", "/dead_letters/table")]

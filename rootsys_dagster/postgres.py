@@ -1,0 +1,104 @@
+"""PostgreSQL where we write to it: connections that do not hang, and refusals as our errors.
+
+The texts of a server quote rows and connection strings, so none is passed on: the SQLSTATE and its name say enough.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from rootsys_dagster.core.errors import ConfigError, PermanentError, RootsysError, TransientError
+
+SETTINGS: Final = {
+    "application_name": "rootsys",
+    "connect_timeout": "10",
+    "tcp_user_timeout": "60000",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+LOCK_TIMEOUT_MS: Final = 10_000
+# What the server says while signing in has no SQLSTATE, so its words have to do; others count as a lost connection.
+SIGN_IN_WORDS: Final = (
+    "authentication failed",
+    "no password supplied",
+    "pg_hba.conf",
+    "does not exist",
+    "not permitted",
+    "certificate",
+    "SSL",
+    "root.crt",
+)
+# The longest prefix decides; what is not here may pass, such as a full disk or a server that only reads.
+OF_CONFIGURATION: Final = ("0A", "28", "3D", "3F", "42", "55000")
+OF_VALUES: Final = ("21", "22", "23", "54")
+
+
+def parse(text: str, what: str) -> dict[str, str]:
+    """The members of a URL or of ``host=… user=…``, as libpq calls them; references in them are left as they are.
+
+    Raises:
+        ConfigError: it is neither. The text may hold a password, so it is not shown.
+    """
+    try:
+        return {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
+    except psycopg.ProgrammingError:
+        message = f"{what} is neither a URL such as postgresql://user:${{NAME}}@host/database nor a list host=… user=…"
+        raise ConfigError(message, code="POSTGRES.CONNECTION_INVALID") from None
+
+
+def place_of(members: Mapping[str, str]) -> str:
+    """Which database is meant, for messages and to recognise it."""
+    host = members.get("host") or members.get("hostaddr") or "localhost"
+    return f"{host}:{members.get('port') or 5432}/{members.get('dbname') or members.get('user') or ''}"
+
+
+def connect(members: Mapping[str, str]) -> psycopg.Connection[Any]:
+    """A connection on which each statement is its own transaction, with ``$1`` for values; durable whatever its role.
+
+    Raises:
+        psycopg.Error: see :func:`refusal`.
+    """
+    settings: dict[str, Any] = {**SETTINGS, **members}
+    connection = psycopg.connect(**settings, autocommit=True, cursor_factory=psycopg.RawCursor)
+    try:
+        if connection.info.parameter_status("server_encoding") != "UTF8":
+            raise psycopg.errors.CharacterNotInRepertoire
+        connection.execute("SELECT set_config('lock_timeout', $1, false)", [str(LOCK_TIMEOUT_MS)])
+        connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def numbered(statement: str) -> str:
+    """A statement of SQLite with ``$1`` for ``?1``."""
+    return re.sub(r"\?(\d+)", r"$\1", statement)
+
+
+def refusal(error: psycopg.Error, doing: str, then: str, area: str) -> RootsysError:
+    """What *error* means.
+
+    Args:
+        doing: what could not be done, with the place. then: what that means for the data.
+        area: of the code, as in ``SINK.UNAVAILABLE``.
+    """
+    state = error.sqlstate
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    detail = f"{words} ({state})" if state else "no connection"
+    if isinstance(error, psycopg.errors.CharacterNotInRepertoire):
+        return ConfigError(f"{doing}: the encoding of the database must be UTF8; {then}", code=f"{area}.REFUSED")
+    if state is None and any(word in str(error) for word in SIGN_IN_WORDS):
+        message = f"{doing}: the server let us not in; check user, password, database and TLS of the connection; {then}"
+        return ConfigError(message, code=f"{area}.REFUSED")
+    if state is not None and state.startswith(OF_CONFIGURATION):
+        return ConfigError(f"{doing}: {detail}; check names and rights; {then}", code=f"{area}.REFUSED")
+    if state is not None and state.startswith(OF_VALUES):
+        return PermanentError(f"{doing}: {detail}; {then}", code=f"{area}.REFUSED")
+    return TransientError(f"{doing}: {detail}; {then}", code=f"{area}.UNAVAILABLE")
