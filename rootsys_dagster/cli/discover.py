@@ -22,8 +22,8 @@ KINDS = {"postgres": "postgres", "postgresql": "postgres", "mysql": "mysql", "ma
 def discover(connection: str, as_json: bool, project: Path | None) -> None:
     """List the tables of a database, and by which columns each could be read on.
 
-    Each with its columns, types, keys and size. CONNECTION is the name of an interface that reads the database, a URL
-    such as postgresql://app:${PASSWORD}@host/ops, or a file such as data/mes.db.
+    Each with its columns, types, keys and size. CONNECTION is one of connections.json, the name of an interface that
+    reads the database, a URL such as postgresql://app:${PASSWORD}@host/ops, or a file such as data/mes.db.
     """
     from rootsys_dagster.drivers.db.discover import discover as tables_of
 
@@ -51,12 +51,17 @@ def discover(connection: str, as_json: bool, project: Path | None) -> None:
 
 
 def database(connection: str, project: Project) -> tuple[DbConfig, DriverContext]:
-    """Which database *connection* is: that of an interface, a URL, or a file.
+    """Which database *connection* is: one of connections.json, that of an interface, a URL, or a file.
 
     Raises:
         ConfigError: it is none of them.
     """
     context = DriverContext(project.root, project.data_roots, 1 << 20, secrets_root=project.secrets_root)
+    if (entry := project.connections.by_name.get(connection)) is not None:
+        if entry.db is None:
+            message = f"connection {connection} is of kind {entry.kind}; name one of a database"
+            raise ConfigError(message, code="CONNECTION.KIND_WRONG")
+        return entry.db, replace(context, name=connection)
     entry = next((entry for entry in project.interfaces if connection == entry.name), None)
     if entry is not None:
         interface = entry.require()

@@ -19,6 +19,7 @@ COMMANDS = {
     "check": "Report every problem of every interface and fabric file.",
     "preview": "Show what a run would ask its source, and what would become of the first units.",
     "discover": "List the tables of a database, and by which columns each could be read on.",
+    "connections": "List the connections of the project, or test whether they answer.",
     "propose": "Write an interface file for TABLE.",
     "show": "Where each interface and fabric stands.",
     "position": "Show where an interface is read from next, or set it, which is kept in the log.",

@@ -35,13 +35,15 @@ def propose(connection: str, table: str, name: str | None, allow: bool, only_pri
 
     loaded = load_project(project)
     config, context = database(connection, loaded)
-    refuse_password(config.connection)
+    named = connection if connection in loaded.connections.by_name else None
+    if named is None:
+        refuse_password(config.connection)
     found = list(tables_of(config, context, table))
     if len(found) != 1:
         what = "no table" if not found else f"{len(found)} tables ({', '.join(one.full_name for one in found)})"
         message = f"{what} called {table}; 'rootsys discover {connection}' lists them"
         raise ConfigError(message, code="DB.NOT_FOUND")
-    document = proposal(found[0], config) | ({"name": name} if name else {})
+    document = proposal(found[0], config, named) | ({"name": name} if name else {})
     document = {"$schema": "../contracts/schemas/interface.schema.json", **document}
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     path = loaded.root / "interfaces" / f"{document['name']}.json"

@@ -34,14 +34,14 @@ class DbConfig(Config):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "required": ["kind", "connection"],
             "oneOf": [{"required": ["query"]}, {"required": ["table"]}],
         }
     )
 
     kind: Literal["sqlite", "postgres", "mysql"] = "sqlite"
     connection: Text = Field(
-        description="A file for sqlite; otherwise a URL, or host=… user=…; a password is a reference such as $NAME."
+        default="",
+        description="A file for sqlite; otherwise a URL, or host=… user=…; a password is a reference such as $NAME.",
     )
     query: Text | None = Field(default=None, description="One SELECT; {name} stands for the watermark of that name.")
     table: Text | None = Field(default=None, description="Instead of a query: all of this table, or schema.table.")
@@ -67,7 +67,8 @@ class DbConfig(Config):
 
     def check(self, at: str, found: Findings) -> None:
         kind = f"{at}/kind"
-        found.blank("DB_CONNECTION_EMPTY", f"{at}/connection", self.connection)
+        if "connection" in self.model_fields_set:
+            found.blank("DB_CONNECTION_EMPTY", f"{at}/connection", self.connection)
         if self.kind != "sqlite":
             for password in passwords_in(self.connection):
                 found.literal_secret(f"{at}/connection", password)

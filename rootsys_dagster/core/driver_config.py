@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from rootsys_dagster.core.config import Config, Findings
+from rootsys_dagster.core.config import Config, Findings, Text
 from rootsys_dagster.core.db_config import DbConfig
 from rootsys_dagster.core.rest_config import RestConfig
 from rootsys_dagster.core.stream_config import StreamConfig
@@ -20,12 +20,28 @@ def needs_block(kind: str) -> JsonValue:
     return {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"required": [kind]}}
 
 
+def db_by_itself() -> JsonValue:
+    """The JSON Schema condition that a database is described in its block, unless a connection is named."""
+    unnamed: JsonValue = {
+        "properties": {"kind": {"const": "db"}},
+        "required": ["kind"],
+        "not": {"required": ["connection"]},
+    }
+    return {"if": unnamed, "then": {"properties": {"db": {"required": ["kind", "connection"]}}}}
+
+
 class DriverConfig(Config):
     """One source system."""
 
-    model_config = ConfigDict(json_schema_extra={"required": ["kind"], "allOf": [needs_block(kind) for kind in BLOCKS]})
+    model_config = ConfigDict(
+        json_schema_extra={"required": ["kind"], "allOf": [*map(needs_block, BLOCKS), db_by_itself()]}
+    )
 
     kind: DriverKind = "jsonl"
+    connection: Text | None = Field(
+        default=None,
+        description="For rest and db: the name of one in connections.json; the block says only what to read there.",
+    )
     input: str | None = Field(default=None, description="For files: relative to the project root; - is standard input.")
     content_type: str | None = Field(default=None, description="Replaces the content type that the source names.")
     filename: str | None = Field(default=None, description="Replaces the file name that the source names.")
@@ -36,6 +52,7 @@ class DriverConfig(Config):
     stream: StreamConfig | None = None
 
     def check(self, at: str, found: Findings) -> None:
+        self.check_connection(at, found)
         if not found.readable(f"{at}/kind"):
             for block in (self.rest, self.db, self.stream):
                 self.check_block(block, at, found)
@@ -51,7 +68,19 @@ class DriverConfig(Config):
                 found.add(
                     f"{self.kind.upper()}_CONFIG_REQUIRED", f"{at}/{self.kind}", f"is needed for kind {self.kind}"
                 )
-            self.check_block(block, at, found)
+            # What a connection says has a part in that; see core/connected.py.
+            if self.connection is None:
+                self.check_block(block, at, found)
+
+    def check_connection(self, at: str, found: Findings) -> None:
+        """Report what cannot be used with, or without, a named connection."""
+        found.blank("DRIVER_CONNECTION_EMPTY", f"{at}/connection", self.connection)
+        if self.connection is not None and self.kind not in ("rest", "db"):
+            message = f"kind {self.kind} does not use it; remove it"
+            found.add("DRIVER_CONNECTION_UNEXPECTED", f"{at}/connection", message, [f"{at}/kind"])
+        if self.connection is None and self.db is not None and "connection" not in self.db.model_fields_set:
+            message = "is missing; add it, or name one of connections.json in driver.connection"
+            found.add("FILE_MEMBER_REQUIRED", f"{at}/db/connection", message)
 
     def check_block(self, block: RestConfig | DbConfig | StreamConfig | None, at: str, found: Findings) -> None:
         match block:

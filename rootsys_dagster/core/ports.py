@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
+from rootsys_dagster.core.connections import Connections
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.incremental import Incremental, Watermark, Window
 from rootsys_dagster.core.position import Position
@@ -113,6 +114,8 @@ class DriverContext:
     incremental: Incremental | None = None
     watermarks: tuple[Watermark, ...] = ()
     max_run_s: int | None = None
+    connections: Connections = field(default_factory=Connections)
+    """Those of the project, for what the interface file names besides its own."""
     window: Window | None = None
     """The interval to read, for an interface that reads by windows; None: every interval that is due."""
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from rootsys_dagster.core.connections import CONNECTIONS, Connections, load_connections
 from rootsys_dagster.core.contract import ContractRegistry, load_registry
 from rootsys_dagster.core.errors import ConfigError, InvalidFileError, Problem
 from rootsys_dagster.core.project_checks import Nothing, by_name, check_together, look_up
@@ -50,6 +51,7 @@ class Project:
     secrets_root: Path
     contracts_path: Path
     contract_problems: tuple[Problem, ...] = ()
+    connections: Connections = field(default_factory=Connections)
     interfaces: tuple[InterfaceFile, ...] = ()
     fabrics: tuple[FabricFile, ...] = ()
 
@@ -86,16 +88,16 @@ class Project:
         return tuple(target for target in found if not isinstance(target, Nothing))
 
     def fingerprint(self) -> str:
-        """Changes when a file under interfaces/ or contracts/ may have changed: names, sizes and times of change."""
+        """Changes when connections.json or a file under interfaces/ or contracts/ may have: names, sizes, times."""
         found = hashlib.sha256()
-        for folder in (INTERFACES, CONTRACTS):
-            for path in sorted((self.root / folder).rglob("*")):
-                try:
-                    status = path.stat()
-                    seen = (path.as_posix(), status.st_size, status.st_mtime_ns)
-                except OSError:
-                    seen = (path.as_posix(), None, None)
-                found.update(repr(seen).encode())
+        below = [path for folder in (INTERFACES, CONTRACTS) for path in sorted((self.root / folder).rglob("*"))]
+        for path in (self.root / CONNECTIONS, *below):
+            try:
+                status = path.stat()
+                seen = (path.as_posix(), status.st_size, status.st_mtime_ns)
+            except OSError:
+                seen = (path.as_posix(), None, None)
+            found.update(repr(seen).encode())
         return found.hexdigest()
 
 
@@ -112,7 +114,8 @@ def load_project(
         ConfigError: there is no such folder, or it has no interfaces/.
     """
     root = find_root(root)
-    interfaces, fabrics = read_files(root)
+    connections = load_connections(root)
+    interfaces, fabrics = read_files(root, connections)
     contracts_path = contracts_path.resolve() if contracts_path else root / ALLOWLIST
     registry, contract_problems = read_registry(contracts_path, root)
     interfaces, fabrics = check_together(interfaces, fabrics, registry)
@@ -124,6 +127,7 @@ def load_project(
         secrets_root=secrets_root(root),
         contracts_path=contracts_path,
         contract_problems=contract_problems,
+        connections=connections,
         interfaces=interfaces,
         fabrics=fabrics,
     )
@@ -167,7 +171,7 @@ def find_root(root: Path | None) -> Path:
     raise ConfigError(message, code="PROJECT.NOT_FOUND")
 
 
-def read_files(root: Path) -> tuple[tuple[InterfaceFile, ...], tuple[FabricFile, ...]]:
+def read_files(root: Path, connections: Connections) -> tuple[tuple[InterfaceFile, ...], tuple[FabricFile, ...]]:
     """Every interface and every fabric file, by name; hidden ones and groups are neither."""
     folder = root / INTERFACES
     try:
@@ -177,6 +181,6 @@ def read_files(root: Path) -> tuple[tuple[InterfaceFile, ...], tuple[FabricFile,
     fabrics = [name for name in names if name.endswith(".fabric.json")]
     interfaces = [name for name in names if not name.endswith((".fabric.json", ".group.json"))]
     return (
-        tuple(read_interface_file(folder / name, root) for name in interfaces),
+        tuple(read_interface_file(folder / name, root, connections) for name in interfaces),
         tuple(read_fabric_file(folder / name, root) for name in fabrics),
     )

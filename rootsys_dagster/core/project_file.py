@@ -9,6 +9,8 @@ from typing import Final, Literal, cast
 
 from pydantic_core import from_json
 
+from rootsys_dagster.core.connected import connected, names_connections
+from rootsys_dagster.core.connections import Connections, load_connections
 from rootsys_dagster.core.document import parse_document, read_file
 from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import ConfigError, InvalidFileError, Problem
@@ -122,14 +124,24 @@ def asset_safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]", "_", name)
 
 
-def read_interface_file(path: Path, root: Path | None = None) -> InterfaceFile:
-    """One interface file with its problems; with *root*, a link that leads out of it is a problem."""
+def read_interface_file(path: Path, root: Path | None = None, connections: Connections | None = None) -> InterfaceFile:
+    """One interface file with its problems.
+
+    Args:
+        root: of the project; a link that leads out of it is a problem.
+        connections: of the project; None reads them from where they would be, beside the folder of the file.
+    """
     text = b""
     try:
         text = read_inside(path, root)
         interface = parse_interface(text, str(path))
         # Files have no secrets, and there may be thousands of them.
         warnings = tuple(warnings_of(interface)) if interface.driver.kind not in FILE_KINDS else ()
+        if connections is None and names_connections(interface):
+            connections = load_connections(root or path.absolute().parent.parent)
+        if connections is not None and names_connections(interface):
+            interface, more = connected(interface, connections, str(path))
+            warnings = (*warnings, *more)
         if warnings and lint_profile() == "strict":
             raise InvalidFileError(str(path), warnings)
         interface, contract_sha256 = bind_contract(interface, path, root)

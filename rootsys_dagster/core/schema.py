@@ -1,4 +1,4 @@
-"""The JSON Schemas of interface and fabric files, made from the models: what editors and humans use, not the loader.
+"""The JSON Schemas of the files of a project, made from the models: what editors and humans use, not the loader.
 
 ``python -m rootsys_dagster.core.schema`` writes them to contracts/schemas/.
 """
@@ -11,6 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from rootsys_dagster.core.config import Config
+from rootsys_dagster.core.connections import ConnectionsFile
 from rootsys_dagster.core.fabric import Fabric
 from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.record_contract import RecordContract
@@ -19,6 +20,7 @@ SCHEMAS: Final[dict[str, type[Config]]] = {
     "interface.schema.json": Interface,
     "fabric.schema.json": Fabric,
     "contract.schema.json": RecordContract,
+    "connections.schema.json": ConnectionsFile,
 }
 FOLDER: Final = Path(__file__).parents[2] / "contracts" / "schemas"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from rootsys_dagster.core.connections import CONNECTIONS
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
 from rootsys_dagster.defs.assets import SpecOf, interface_assets, interface_spec, why_not_executable
@@ -154,7 +155,9 @@ def _add_broken_files(project: Project, found: _Found) -> None:
 def _refuse_broken_files_when_validating(project: Project) -> None:
     if os.environ.get(VALIDATION_VARIABLE) != "1":
         return
-    broken = [entry for entry in (*project.interfaces, *project.fabrics) if entry.problems]
-    if broken:
-        lines = [f"{entry.path}: {problem}" for entry in broken for problem in entry.problems]
-        raise ConfigError("\n".join([f"{len(broken)} of the project's files cannot be used", *lines]))
+    found = {entry.path: entry.problems for entry in (*project.interfaces, *project.fabrics)}
+    found[project.root / CONNECTIONS] = project.connections.problems
+    lines = [f"{path}: {problem}" for path, problems in found.items() for problem in problems]
+    if lines:
+        count = sum(map(bool, found.values()))
+        raise ConfigError("\n".join([f"{count} of the project's files cannot be used", *lines]))

@@ -4,7 +4,6 @@ An op finds its interface through the metadata of the assets that it belongs to.
 handles; the names of outputs are the roles of the assets, because Dagster looks a result up by that name.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -23,6 +22,7 @@ from rootsys_dagster.defs.letters import OPEN_DEAD_LETTERS, check_result, open_d
 from rootsys_dagster.defs.metadata import commit_tags, data_version, describe, summed
 from rootsys_dagster.defs.mirror import mirror_pair
 from rootsys_dagster.defs.pairs import PREFIX, AssetPair, Role, pair_of
+from rootsys_dagster.defs.pools import op_suffix, pool_of
 from rootsys_dagster.defs.resources import Execute, driver_key
 from rootsys_dagster.defs.sources import has_columns
 from rootsys_dagster.defs.windows import asked_window
@@ -37,17 +37,17 @@ FIRST, SECOND, THIRD = ({"dagster/priority": str(n)} for n in (0, 1, 2))
 
 
 @cache
-def fetch_op(kind: str, host: str | None = None) -> dg.OpDefinition:
+def fetch_op(kind: str, pool: str | None = None) -> dg.OpDefinition:
     """The op that reads source systems of one driver kind into the spool.
 
     Args:
-        host: the server that is asked: with a limit for its pool in Dagster, so many runs ask it at once.
+        pool: named after the server that is asked: with a limit for it in Dagster, so many runs ask it at once.
     """
-    suffix = "" if host is None else f"__{re.sub(r'[^A-Za-z0-9]', '_', host)}"
+    suffix = "" if pool is None else f"__{op_suffix(pool)}"
 
     @dg.op(
         name=f"{PREFIX}fetch_{kind}{suffix}",
-        pool=None if host is None else f"{kind}/{host}",
+        pool=pool,
         description=f"Copy what the {kind} source has beyond the last commit into the spool, as received.",
         out={"spool": dg.Out(dict)},
         required_resource_keys={"project", driver_key(kind)},
@@ -67,9 +67,13 @@ def fetch_op(kind: str, host: str | None = None) -> dg.OpDefinition:
 
 
 def fetch_op_of(interface: Interface) -> dg.OpDefinition:
-    """The op that reads the source of one interface; interfaces of one host share it."""
-    rest = interface.driver.rest if interface.driver.kind == "rest" else None
-    return fetch_op(interface.driver.kind, None if rest is None else urlsplit(rest.url).hostname)
+    """The op that reads the source of one interface; interfaces of one connection or one host share it."""
+    driver = interface.driver
+    if driver.connection is not None:
+        return fetch_op(driver.kind, pool_of(driver.connection))
+    rest = driver.rest if driver.kind == "rest" else None
+    host = None if rest is None else urlsplit(rest.url).hostname
+    return fetch_op(driver.kind, None if host is None else f"rest/{host}")
 
 
 @dg.op(

@@ -18,6 +18,7 @@ from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
 from rootsys_dagster.defs.jobs import run_tags
 from rootsys_dagster.defs.mirror import behind, mirror_pair
 from rootsys_dagster.defs.pairs import AssetPair
+from rootsys_dagster.defs.pools import set_limits
 from rootsys_dagster.log.manifest import Manifest
 from rootsys_dagster.pipeline.merge import unmerged
 from rootsys_dagster.pipeline.run import open_line
@@ -121,6 +122,7 @@ def mirror_sensor(project: Project, pairs: Sequence[AssetPair]) -> dg.SensorDefi
     )
     def mirror(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = time.time()
+        set_limits(project.connections, context.instance)
         thorough = now - float(context.cursor or 0) >= THOROUGH_EVERY_S
         told = 0
         for pair in pairs if thorough else behind(pairs, project, context.instance):

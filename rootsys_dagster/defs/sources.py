@@ -20,7 +20,7 @@ def has_columns(interface: Interface) -> bool:
 
 
 def source_spec(interface: Interface) -> dg.AssetSpec:
-    """The source system that *interface* reads: a folder, a host, a database server or a topic.
+    """The source system that *interface* reads: a connection, a folder, a host, a database server or a topic.
 
     Interfaces that read from one place share it; nothing secret is part of its name.
     """
@@ -31,6 +31,8 @@ def source_spec(interface: Interface) -> dg.AssetSpec:
 
 def _place(interface: Interface) -> tuple[str, ...]:
     driver = interface.driver
+    if driver.connection is not None:
+        return ("connection", driver.connection)
     if driver.kind in FILE_KINDS:
         if driver.input == "-":
             return ("pipe", "standard_input")

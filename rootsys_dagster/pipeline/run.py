@@ -62,6 +62,7 @@ def driver_context(interface: Interface, project: Project, window: Window | None
         incremental=interface.incremental,
         watermarks=interface.watermarks,
         max_run_s=interface.limits.max_run_s,
+        connections=project.connections,
         window=window,
     )
 

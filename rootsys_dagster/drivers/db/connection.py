@@ -13,6 +13,7 @@ from rootsys_dagster.core.secret_ref import secret_ref
 from rootsys_dagster.secrets import Secrets, remember
 
 WHAT: Final = "driver.db.connection"
+URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://")
 PAIR: Final = re.compile(r"\s*([a-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s']*))(?=\s|$)")
 MEMBERS: Final = {"username": "user", "dbname": "database", "db": "database", "passwd": "password", "hostaddr": "host"}
 SCHEMES: Final = {"postgres": ("postgres", "postgresql"), "mysql": ("mysql", "mariadb")}
@@ -47,7 +48,7 @@ def server_address(config: DbConfig, context: DriverContext) -> Address:
     if secret_ref(text) is not None:
         text = secrets.value(text, WHAT)
     try:
-        address = from_url(text, config.kind) if "://" in text else from_pairs(text)
+        address = from_url(text, config.kind) if URL.match(text) else from_pairs(text)
     except ValueError:
         # The text may hold a password, so it is not shown.
         message = f"{WHAT} is neither a URL such as {SCHEMES[config.kind][0]}://user:${{NAME}}@host/database nor "

@@ -235,7 +235,7 @@ class DbDriver(Driver[DriverConfig]):
                 if watermark.connection is None:
                     row = session.row((watermark.resolver_sql,))
                 else:
-                    with open_session(elsewhere(self.db, watermark.connection), self.context) as other:
+                    with open_session(self._elsewhere(watermark.connection), self.context) as other:
                         row = other.row((watermark.resolver_sql,))
             except RootsysError as error:
                 error.message = f"watermark {watermark.name}: {error.message}"
@@ -243,6 +243,10 @@ class DbDriver(Driver[DriverConfig]):
             value = row[0] if row else None
             found[watermark.name] = watermark.default if value is None else value
         return found
+
+    def _elsewhere(self, connection: str) -> DbConfig:
+        named = self.context.connections.by_name.get(connection)
+        return elsewhere(self.db, connection) if named is None or named.db is None else named.db
 
 
 def elsewhere(config: DbConfig, connection: str) -> DbConfig:

@@ -14,21 +14,25 @@ SENTINELS: Final = ("0001-01-01", "9999-12-31")
 LATENESS_S: Final = 60
 
 
-def propose(table: FoundTable, config: DbConfig) -> dict[str, Any]:
+def propose(table: FoundTable, config: DbConfig, connection: str | None = None) -> dict[str, Any]:
     """The interface file for *table*, as a JSON object.
 
+    Args:
+        connection: the name of one in connections.json, which then says all but what to read.
     Raises:
         ConfigError: the table has no columns that could be read.
     """
     if not table.columns:
         raise ConfigError(f"table {table.full_name} has no columns", code="DB.NOT_FOUND")
     aliases = alias_of_each(table.columns)
+    query = query_of(table, config.kind, aliases)
     db = config.model_dump(mode="json", exclude_unset=True, exclude={"query", "table"})
+    by_itself = {"kind": "db", "db": {"kind": config.kind, **db, "query": query}}
     proposed: dict[str, Any] = {
         "name": alias(table.name).replace("_", "-"),
         "version": "v1",
         "description": f"Rows of {table.full_name}",
-        "driver": {"kind": "db", "db": {"kind": config.kind, **db, "query": query_of(table, config.kind, aliases)}},
+        "driver": {"kind": "db", "connection": connection, "db": {"query": query}} if connection else by_itself,
         "payload_format": "json",
     }
     if table.key:
