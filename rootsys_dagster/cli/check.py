@@ -10,12 +10,11 @@ from rootsys_dagster.cli.output import emit, plural, warn
 from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.streams import Entry, find_entry
+from rootsys_dagster.core.connections import CONNECTIONS
 from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import InvalidFileError, Problem, RootsysError
 from rootsys_dagster.core.project import InterfaceFile, Project, load_project, read_interface_file
 from rootsys_dagster.core.project_file import read_fabric_file
-
-UNKNOWN_PLUGIN = "PLUGIN.UNKNOWN"
 
 
 @dataclass(slots=True)
@@ -61,6 +60,8 @@ def check(
         loaded = load_project(project, contracts_path=contract_registry)
         if not names:
             checked.add(loaded.contracts_path, loaded.contract_problems)
+            if (path := loaded.root / CONNECTIONS).exists():
+                checked.add(path, loaded.connections.problems)
         for entry in named(loaded, names):
             check_entry(entry, loaded, checked, online=online)
     print_findings(checked, as_json)
@@ -99,11 +100,7 @@ def check_entry(entry: Entry, project: Project, checked: Checked, *, online: boo
         except InvalidFileError as error:
             problems += error.problems
         except RootsysError as error:
-            problem = Problem(error.code, "/driver", error.message)
-            if error.code == UNKNOWN_PLUGIN:
-                checked.warnings.append((str(entry.path), problem))
-            else:
-                problems.append(problem)
+            problems.append(Problem(error.code, "/driver", error.message))
     checked.add(entry.path, problems)
 
 

@@ -7,7 +7,6 @@ import dagster as dg
 
 from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.project import InterfaceFile, Project
-from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.defs import checks
 from rootsys_dagster.defs.letters import OPEN_DEAD_LETTERS
 from rootsys_dagster.defs.metadata import code_reference
@@ -95,8 +94,6 @@ def why_not_executable(interface: Interface) -> str | None:
         return 'switched off: "enabled" is false in the interface file'
     if interface.driver.input == "-":
         return "reads standard input, so it runs from the command line only; its commits are shown here"
-    if interface.driver.kind not in DRIVERS.kinds():
-        return f"no driver of kind {interface.driver.kind} is part of this version"
     return None
 
 
