@@ -23,7 +23,9 @@ from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.core.registry import SINKS
 from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
+from rootsys_dagster.log.controls import this_person
 from rootsys_dagster.log.manifest import Counts, Manifest, SegmentKind
+from rootsys_dagster.pipeline.admission import pause_watch, require_admission
 from rootsys_dagster.pipeline.publish import FollowerReport, follow, publish
 from rootsys_dagster.pipeline.replay import read_dead_letters
 from rootsys_dagster.pipeline.run import Line, ingest
@@ -102,7 +104,9 @@ def ingest_interface(
         return stop.requested
 
     source = chosen.source or interface.name
-    line = Line(interface, entry.sha256, log, driver, source, entry.contract_sha256)
+    require_admission(project, entry, by=this_person(), action="replay" if chosen.replay_dlq else "run")
+    ends = pause_watch(project, entry)
+    line = Line(interface, entry.sha256, log, driver, source, entry.contract_sha256, ends)
     with log.writer(new_run_id()) as writer, told(interface.name, writer, chosen, events) as progress:
         if chosen.replay_dlq is not None:
             batches = read_dead_letters(chosen.replay_dlq, chosen.replay_dlq_source, chosen.replay_dlq_table)

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from rootsys_dagster.cli.output import report, silence_stdout
-from rootsys_dagster.core.errors import ConfigError, RootsysError
+from rootsys_dagster.cli.output import exit_code_of, report, silence_stdout
+from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.spelling import did_you_mean, shown
 
 COMMANDS = {
@@ -25,6 +25,7 @@ COMMANDS = {
     "position": "Show where an interface is read from next, or set it, which is kept in the log.",
     "records": "Print committed records as JSON lines.",
     "dead-letters": "See what was rejected and why, replay it when it is mended, or discard it.",
+    "controls": "Pause, drain, resume and replay, by interface or all at once; see what is held, and who did what.",
     "contract": "What a changed interface or record contract would do to what is committed.",
     "where": "Where a record came from, and what became of what came from a place.",
     "merge": "Merge JSONL files of records into one, the first of each key kept.",
@@ -90,7 +91,8 @@ def cli() -> None:
     """Interface files become committed records and explained dead letters.
 
     Start with 'rootsys init FOLDER', then 'rootsys run --all' in it.
-    Exit codes: 0 done, 1 failed, 2 a file or the command line is wrong, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 a file or the command line is wrong,
+    3 refused because it is paused or its budget is used up, 130 interrupted.
     """
 
 
@@ -109,7 +111,7 @@ def execute(arguments: Sequence[str]) -> int:
         return BROKEN_PIPE
     except RootsysError as error:
         report(error)
-        return 2 if isinstance(error, ConfigError) else 1
+        return exit_code_of(error)
     return code if isinstance(code, int) else 0
 
 

@@ -7,7 +7,9 @@ from rootsys_dagster.cli.run_options import RunOptions
 from rootsys_dagster.cli.stop import Stop
 from rootsys_dagster.core.project import FabricFile, Project
 from rootsys_dagster.log.commit import CommitLog, StreamId
+from rootsys_dagster.log.controls import this_person
 from rootsys_dagster.log.manifest import Counts
+from rootsys_dagster.pipeline.admission import require_admission
 from rootsys_dagster.pipeline.merge import merge_fabric
 
 
@@ -16,6 +18,7 @@ def merge(entry: FabricFile, project: Project, chosen: RunOptions, stop: Stop, *
     fabric = entry.require()
     files = exports(chosen, is_merge=True)
     spare([files.records], [entry.path])
+    require_admission(project, entry, by=this_person())
     live = LiveLine(fabric.name, wanted=not chosen.json_only, merged=True)
 
     def progress(counts: Counts) -> None:

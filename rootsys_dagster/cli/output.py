@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from rootsys_dagster.core.errors import InvalidFileError, RootsysError
+from rootsys_dagster.core.errors import ConfigError, InvalidFileError, RefusedError, RootsysError
 from rootsys_dagster.secrets import redact
 
 
@@ -27,6 +27,13 @@ def report(error: RootsysError, about: str | None = None) -> None:
         text = f"{text} [{error.code}]"
     label = click.style("error:", fg="red", bold=True) if coloured() else "error:"
     click.echo(f"{label} {text}", err=True, color=coloured())
+
+
+def exit_code_of(error: RootsysError) -> int:
+    """2 for a file to fix, 3 for what a person or a budget holds back, else 1."""
+    if isinstance(error, RefusedError):
+        return 3
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 def warn(message: str, code: str) -> None:

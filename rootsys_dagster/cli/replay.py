@@ -16,7 +16,9 @@ from rootsys_dagster.cli.run_named import Failures
 from rootsys_dagster.cli.stop import Stop
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import InterfaceFile, Project, load_project
+from rootsys_dagster.log.controls import this_person
 from rootsys_dagster.log.letters import LetterFilter
+from rootsys_dagster.pipeline.admission import record, require_admission
 from rootsys_dagster.pipeline.mend import MendReport, replay_letters, try_letters
 from rootsys_dagster.pipeline.publish import publish
 from rootsys_dagster.pipeline.run import Line, open_line
@@ -35,17 +37,41 @@ def replay_named(
     project = load_project(project_path, state_root)
     usable = [file for file in project.interfaces if not file.problems]
     entries = [project.interface(name) for name in dict.fromkeys(names)] if names else usable
+    return replay_entries(project, entries, wanted, limit=limit, dry_run=dry_run, as_json=as_json, empty=bool(names))
+
+
+def replay_entries(
+    project: Project,
+    entries: Sequence[InterfaceFile],
+    wanted: LetterFilter,
+    *,
+    limit: int | None = None,
+    dry_run: bool = False,
+    as_json: bool = False,
+    empty: bool = False,
+    reason: str = "",
+) -> int:
+    """Replay the letters of *entries*, each replay kept in the audit of controls; returns the exit code.
+
+    Args:
+        empty: tell of interfaces too that have committed nothing.
+        reason: why; with one, an interface that is held is replayed all the same.
+    """
     failures = Failures()
+    by = this_person()
     with Stop().listening() as stop:
         for entry in entries:
             if stop.requested:
                 break
             try:
                 line = open_line(entry, project)
-                if names or line.log.has_commits():
+                if empty or line.log.has_commits():
+                    if not dry_run:
+                        require_admission(project, entry, by=by, action="replay", reason=reason)
                     done = tried(line, wanted, limit) if dry_run else replayed(line, wanted, limit, stop)
                     tell(entry, done, dry_run, as_json)
                     if not dry_run:
+                        record(project, entry, "replay", by=by, reason=reason, message=outcome_of(done))
                         follow(entry, project, failures)
             except RootsysError as error:
                 failures.add(error, entry.name)
@@ -69,6 +95,12 @@ def tried(line: Line, wanted: LetterFilter, limit: int | None) -> MendReport:
     reasons = Counter(code for outcome in outcomes for code in outcome.reason_codes)
     resolved = sum(outcome.outcome == "replayed" for outcome in outcomes)
     return MendReport("", resolved, len(outcomes) - resolved, dict(reasons))
+
+
+def outcome_of(done: MendReport) -> str:
+    """What the audit keeps of a replay."""
+    commits = f": commit {done.manifests[-1].seq}" if done.manifests else ""
+    return f"{plural(done.resolved, 'dead letter')} resolved, {done.failing:,} still failing{commits}"
 
 
 def tell(entry: InterfaceFile, done: MendReport, dry_run: bool, as_json: bool) -> None:

@@ -91,7 +91,7 @@ def run(ctx: click.Context, **given: Any) -> None:
     rootsys run --interface F --state-root D [--output O] on from the last commit in D
 
     Exit codes: 0 done (dead letters are no failure), 1 failed, 2 a file or the command line is wrong,
-    130 interrupted. With --interface a wrong file is 1 too.
+    3 refused because it is paused, 130 interrupted. With --interface a wrong file is 1 too.
     """
     mode, seconds, runs = given.pop("schedule_mode"), given.pop("interval_seconds"), given.pop("max_runs")
     chosen = RunOptions(**given, schedule=schedule(mode, seconds, runs))

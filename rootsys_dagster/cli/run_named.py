@@ -7,13 +7,13 @@ import click
 
 from rootsys_dagster.cli.events import Totals
 from rootsys_dagster.cli.ingest import Outcome, ingest_interface, report_followers
-from rootsys_dagster.cli.output import note, report
+from rootsys_dagster.cli.output import exit_code_of, note, report
 from rootsys_dagster.cli.run_file import pause
 from rootsys_dagster.cli.run_options import RunOptions
 from rootsys_dagster.cli.stop import Stop
 from rootsys_dagster.cli.streams import Entry, find_entry
 from rootsys_dagster.cli.summary import summarise
-from rootsys_dagster.core.errors import ConfigError, RootsysError
+from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project
 
 
@@ -26,11 +26,11 @@ class Failures:
     def add(self, error: RootsysError, name: str) -> None:
         """Report *error* and remember it."""
         report(error, name)
-        self.codes.add(2 if isinstance(error, ConfigError) else 1)
+        self.codes.add(exit_code_of(error))
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing failed, 2 when only files are wrong, else 1."""
+        """0 when nothing failed, 3 when all that did was refused, 2 when a file is wrong besides, else 1."""
         return min(self.codes, default=0)
 
 

@@ -58,6 +58,12 @@ class SourceGapError(PermanentError):
     default_code = "SOURCE.GAP"
 
 
+class RefusedError(PermanentError):
+    """A person has paused it, or a budget is used up: nothing was read, and nothing is wrong with any file."""
+
+    default_code = "CONTROLS.HELD"
+
+
 class DataError(RootsysError):
     """This unit only: becomes a dead letter and never leaves pipeline/.
 

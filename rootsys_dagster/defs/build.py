@@ -11,6 +11,7 @@ from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project
 from rootsys_dagster.defs.assets import SpecOf, interface_assets, interface_spec, why_not_executable
 from rootsys_dagster.defs.broken import STATUS_TAG, broken_assets, broken_pair, broken_specs
+from rootsys_dagster.defs.controls import controls_sensor
 from rootsys_dagster.defs.fabric import fabric_assets
 from rootsys_dagster.defs.freshness import lag_check
 from rootsys_dagster.defs.jobs import is_wanted, jobs
@@ -81,6 +82,7 @@ def build_definitions(
             _watch(found, entry, pair)
             found.assets.append(fabric_assets(project, entry, pair, inputs))
     sensors = [mirror_sensor(project, found.runnable + found.shown)] if found.runnable or found.shown else []
+    sensors += [controls_sensor(project, found.runnable + found.shown)] if sensors else []
     sensors += [watch_sensor(name, project, watched) for name, watched in found.watched.items()]
     interfaces = [pair for pair in found.runnable if "dead_letters" in pair.keys]
     replays = [replayed_assets(interfaces)] if interfaces and is_wanted(job_per_interface, interfaces) else []

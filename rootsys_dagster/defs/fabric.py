@@ -6,10 +6,12 @@ import dagster as dg
 
 from rootsys_dagster.core.project import FabricFile, Project
 from rootsys_dagster.defs import checks
+from rootsys_dagster.defs.controls import run_name
 from rootsys_dagster.defs.errors import told_to_dagster
 from rootsys_dagster.defs.metadata import code_reference
 from rootsys_dagster.defs.ops import materialized
 from rootsys_dagster.defs.pairs import AssetPair, Role, pair_of
+from rootsys_dagster.pipeline.admission import require_admission
 from rootsys_dagster.pipeline.merge import merge_fabric
 
 GROUP = "fabrics"
@@ -37,6 +39,7 @@ def merge(context: dg.AssetExecutionContext):
         log = pair.log(project)
         base_seq = log.last_seq()
         fabric = project.fabric(pair.stream.name, pair.stream.version)
+        require_admission(project, fabric, by=run_name(context))
         report = merge_fabric(fabric, project, run_id=context.run.run_id)
         outcome = f"{report.written} merged, {report.duplicates} duplicates" if report.total else "nothing new"
         context.log.info(f"{pair.stream}: {outcome}, at commit {log.last_seq()}")

@@ -17,6 +17,7 @@ from rootsys_dagster.core.errors import FencedError
 from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.project import InterfaceFile, Project
 from rootsys_dagster.defs import checks
+from rootsys_dagster.defs.controls import run_name, terminated_between_batches
 from rootsys_dagster.defs.errors import told_to_dagster
 from rootsys_dagster.defs.letters import OPEN_DEAD_LETTERS, check_result, open_dead_letters
 from rootsys_dagster.defs.metadata import commit_tags, data_version, describe, summed
@@ -28,6 +29,7 @@ from rootsys_dagster.defs.sources import has_columns
 from rootsys_dagster.defs.windows import asked_window
 from rootsys_dagster.log.manifest import Manifest
 from rootsys_dagster.log.spool import SpoolDamagedError
+from rootsys_dagster.pipeline.admission import require_admission
 from rootsys_dagster.pipeline.fetch import Spooled, drop_spool, fetch_to_spool, read_spool
 from rootsys_dagster.pipeline.publish import publish as catch_up
 from rootsys_dagster.pipeline.run import Line, RunReport, open_line
@@ -58,6 +60,7 @@ def fetch_op(kind: str, pool: str | None = None) -> dg.OpDefinition:
         for warning in entry.warnings:
             context.log.warning(f"{entry.path.name}: {warning}")
         with told_to_dagster(context):
+            require_admission(project, entry, by=run_name(context))
             line = getattr(context.resources, driver_key(kind)).open(entry, project, asked_window(context))
             fetched = _fetch(line, context.run.run_id)
         context.log.info(f"{pair.stream}: {fetched['spool']['units']} units after commit {fetched['base_seq']}")
@@ -191,8 +194,9 @@ def _fetch(line: Line, run_id: str) -> dict[str, Any]:
 def _execute(context: dg.OpExecutionContext, line: Line, fetched: dict[str, Any]) -> RunReport:
     execute: Execute = context.resources.execute
     spooled = Spooled(**fetched["spool"])
-    report = execute(line, read_spool(spooled), spooled.start, run_id=context.run.run_id)
-    drop_spool(spooled)
+    with terminated_between_batches(line) as line:
+        report = execute(line, read_spool(spooled), spooled.start, run_id=context.run.run_id)
+        drop_spool(spooled)
     return report
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 import rootsys_dagster.drivers
 import rootsys_dagster.sinks  # noqa: F401  (both register what interface files name)
 from rootsys_dagster.core.project import InterfaceFile, Project
+from rootsys_dagster.defs.controls import run_name
 from rootsys_dagster.defs.errors import told_to_dagster
 from rootsys_dagster.defs.jobs import REPLAY
 from rootsys_dagster.defs.letters import letters_metadata, open_dead_letters
@@ -20,6 +21,7 @@ from rootsys_dagster.defs.mirror import mirror_pair
 from rootsys_dagster.defs.pairs import PREFIX, AssetPair, interface_pair
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.letters import LetterFilter, open_letters
+from rootsys_dagster.pipeline.admission import record, require_admission
 from rootsys_dagster.pipeline.mend import MendReport, replay_letters, try_letters
 from rootsys_dagster.pipeline.publish import publish as catch_up
 from rootsys_dagster.pipeline.run import open_line
@@ -36,6 +38,7 @@ class ReplayConfig(dg.Config):
     since_unix_ms: int | None = Field(default=None, description="Only those rejected at this time or later.")
     until_unix_ms: int | None = Field(default=None, description="Only those rejected before this time.")
     limit: int | None = Field(default=None, description="At most so many, the oldest first.")
+    why: str = Field(default="", description="For the audit; with it, an interface that is held is replayed too.")
     dry_run: bool = Field(default=False, description="Say what would become of them; commit nothing.")
 
     def wanted(self) -> LetterFilter:
@@ -126,8 +129,11 @@ def _replay(
         resolved = sum(outcome.outcome == "replayed" for outcome in outcomes)
         context.log.info(f"{pair.stream}: {resolved} would be resolved, {len(outcomes) - resolved} would still fail")
         return {"would_resolve": resolved, "would_fail": len(outcomes) - resolved}
+    require_admission(project, entry, by=run_name(context), action="replay", reason=config.why)
     report = replay_letters(line, config.wanted(), run_id=context.run.run_id, limit=config.limit)
-    context.log.info(f"{pair.stream}: {report.resolved} resolved, {report.failing} still failing")
+    outcome = f"{report.resolved} resolved, {report.failing} still failing"
+    record(project, entry, "replay", by=run_name(context), reason=config.why, message=outcome)
+    context.log.info(f"{pair.stream}: {outcome}")
     for follower in catch_up(entry, project):
         if follower.error is not None:
             raise follower.error

@@ -20,6 +20,7 @@ from rootsys_dagster.defs.mirror import behind, mirror_pair
 from rootsys_dagster.defs.pairs import AssetPair
 from rootsys_dagster.defs.pools import set_limits
 from rootsys_dagster.log.manifest import Manifest
+from rootsys_dagster.pipeline.admission import refusal
 from rootsys_dagster.pipeline.merge import unmerged
 from rootsys_dagster.pipeline.run import open_line
 from rootsys_dagster.secrets import redact
@@ -81,10 +82,16 @@ def watch_sensor(
         cursor = {name: Dispatched(**members) for name, members in json.loads(context.cursor or "{}").items()}
         requests: list[dg.RunRequest] = []
         troubles: list[str] = []
+        held: list[str] = []
         asked: dict[str, Dispatched] = {}
         for entry, pair in watched:
             key = pair.keys["records"].to_user_string()
             try:
+                # First of all: who pauses an interface wants its source left alone.
+                if refused := refusal(project, entry, by=f"sensor {name}"):
+                    held.append(refused)
+                    asked |= {key: cursor[key]} if key in cursor else {}
+                    continue
                 dispatched = _next(project, entry, pair, cursor.get(key), context.instance, time.time())
             except RootsysError as error:
                 troubles.append(redact(f"{key}: {error}"))
@@ -100,7 +107,7 @@ def watch_sensor(
                 )
         for trouble in troubles:
             context.log.warning(trouble)
-        reason = "; ".join(troubles) or "everything is committed, or its run is on the way"
+        reason = "; ".join(troubles + held) or "everything is committed, or its run is on the way"
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(reason),

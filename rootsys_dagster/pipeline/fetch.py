@@ -93,6 +93,8 @@ class _Fetch:
             self.units += len(batch.units)
             self.raw_bytes += batch.raw_bytes
             yield batch
+            if self.line.ends is not None and batch.resumable and self.line.ends():
+                return
             limit = limit_reached(limits, self.units, self.raw_bytes, time.monotonic() - self.began_s)
             if limit:
                 refuse_to_split(batch, limit, self.line.interface.name)

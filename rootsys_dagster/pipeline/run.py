@@ -17,11 +17,14 @@ from rootsys_dagster.core.record import ALREADY_COMMITTED, unit_fingerprint
 from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.log.commit import CommitLog, LogWriter, StreamId
 from rootsys_dagster.log.manifest import ConservationError, Counts, Manifest, Mode
+from rootsys_dagster.pipeline.admission import pause_watch
 from rootsys_dagster.pipeline.committed_units import CommittedUnits
 from rootsys_dagster.pipeline.normalise import Normaliser
 
 Progress = Callable[[Counts], None]
 """Called after every batch with the sums of the run so far; returns nothing and must be quick."""
+Ends = Callable[[], str | None]
+"""Asked after every batch: why the run should end there with what it has committed, None to go on; must be quick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Line:
     driver: Driver[DriverConfig]
     source: str
     contract_sha256: str | None = None
+    ends: Ends | None = None
+    """None: only the source and the limits end a run."""
 
 
 @dataclass(slots=True)
@@ -77,7 +82,9 @@ def open_line(entry: InterfaceFile, project: Project, source: str | None = None,
     context = driver_context(interface, project, window)
     driver = DRIVERS.get(interface.driver.kind)(interface.driver, context)
     log = CommitLog(project.state_root, StreamId(interface.name, interface.version))
-    return Line(interface, entry.sha256, log, driver, source or interface.name, entry.contract_sha256)
+    source = source or interface.name
+    ends = pause_watch(project, entry)
+    return Line(interface, entry.sha256, log, driver, source, entry.contract_sha256, ends)
 
 
 def run_interface(
@@ -145,6 +152,8 @@ def ingest(
             progress(run.total)
         if stop is not None and stop():
             run.report.stopped = "stop requested"
+        elif line.ends is not None and (why := line.ends()):
+            run.report.stopped = why
         elif batch.stopped:
             run.report.stopped = batch.stopped
         elif limit := run.limit_reached():
