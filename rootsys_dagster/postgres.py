@@ -3,6 +3,7 @@
 The texts of a server quote rows and connection strings, so none is passed on: the SQLSTATE and its name say enough.
 """
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -78,8 +79,14 @@ def connect(members: Mapping[str, str]) -> psycopg.Connection[Any]:
 
 
 def numbered(statement: str) -> str:
-    """A statement of SQLite with ``$1`` for ``?1``."""
-    return re.sub(r"\?(\d+)", r"$\1", statement)
+    """A statement of SQLite with ``$1`` for ``?1``, and for the first ``?``."""
+    count = itertools.count(1)
+    return re.sub(r"\?(\d*)", lambda match: f"${match[1] or next(count)}", statement)
+
+
+def storable(value: Any) -> Any:
+    """*value* as a text of PostgreSQL can hold it: every character but one."""
+    return value.replace("\0", "\\u0000") if isinstance(value, str) and "\0" in value else value
 
 
 def refusal(error: psycopg.Error, doing: str, then: str, area: str) -> RootsysError:

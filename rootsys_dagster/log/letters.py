@@ -1,14 +1,18 @@
 """What became of each dead letter: open, failing, replayed, discarded or superseded.
 
-A follower of the commit log in a SQLite file of its own. The log is the authority: the file may be deleted, and what is
-rebuilt from the log is what was kept. A letter goes by what it is about (``core.record.dead_letter_id``), so a unit
-that is rejected again is another attempt of one letter and never a second letter.
+A follower of the commit log with a database of its own: a SQLite file, or the PostgreSQL that an environment variable
+names. The log is the authority: the database may be deleted, and what is rebuilt is what was kept. A letter goes by
+what it is about (``core.record.dead_letter_id``), so a unit that is rejected again is another attempt of one letter and
+never a second letter.
 """
 
+import os
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, fields
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,52 +22,28 @@ from rootsys_dagster.core.errors import LogDamagedError, TransientError
 from rootsys_dagster.core.record import dead_letter_id
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.followers import follower_lock
+from rootsys_dagster.log.letter_store import (
+    DISCARDED,
+    FAILING,
+    FORGET,
+    PROGRESS,
+    REJECTED,
+    REPLAYED,
+    SUPERSEDED,
+    LetterStore,
+    SqliteLetters,
+)
 from rootsys_dagster.log.manifest import Manifest, SegmentKind
 from rootsys_dagster.log.store import StorageError, make_folder, storage_errors
 
 FOLLOWER = "letters"
 COMMITS_PER_TRANSACTION = 64
 PAGE = 500
-BUSY_S = 10.0
+POSTGRES_URL = "ROOTSYS_LETTERS_POSTGRES_URL"
 
 State: TypeAlias = Literal["open", "failing", "replayed", "discarded", "superseded"]
 """``failing``: replayed and rejected again. ``superseded``: a later read brought everything anew, and not this."""
 OPEN_STATES: tuple[State, ...] = ("open", "failing")
-
-CREATE = """
-CREATE TABLE IF NOT EXISTS letters (
-  id TEXT PRIMARY KEY, state TEXT NOT NULL, attempts INTEGER NOT NULL, reason_codes TEXT NOT NULL, errors TEXT NOT NULL,
-  locator TEXT, position TEXT NOT NULL, rejected_at_unix_ms INTEGER NOT NULL, interface_sha256 TEXT NOT NULL,
-  run_id TEXT NOT NULL, commit_seq INTEGER NOT NULL, byte INTEGER NOT NULL, length INTEGER NOT NULL,
-  last_seq INTEGER NOT NULL, last_run_id TEXT NOT NULL, last_at TEXT NOT NULL,
-  record_id TEXT, decided_by TEXT, note TEXT
-);
-CREATE INDEX IF NOT EXISTS letters_order ON letters (commit_seq, byte);
-CREATE INDEX IF NOT EXISTS letters_state ON letters (state);
-CREATE TABLE IF NOT EXISTS progress (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), seq INTEGER, sha256 TEXT);
-"""
-# What a later read brought anew is history; a unit that it rejects again is open again, unless a person has decided.
-REJECTED = """
-INSERT INTO letters (id, state, attempts, reason_codes, errors, locator, position, rejected_at_unix_ms,
-  interface_sha256, run_id, commit_seq, byte, length, last_seq, last_run_id, last_at)
-VALUES (?1, 'open', 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?9, ?8, ?12)
-ON CONFLICT (id) DO UPDATE SET attempts = attempts + 1, reason_codes = ?2, errors = ?3,
-  state = CASE WHEN state = 'superseded' OR (state = 'replayed' AND last_seq <= ?13) THEN 'open' ELSE state END,
-  last_seq = ?9, last_run_id = ?8, last_at = ?12
-"""
-SUPERSEDED = "UPDATE letters SET state = 'superseded' WHERE state IN ('open', 'failing') AND last_seq <= ?"
-FAILING = """
-UPDATE letters SET state = 'failing', attempts = attempts + 1, reason_codes = ?2, errors = ?3,
-  last_seq = ?4, last_run_id = ?5, last_at = ?6 WHERE id = ?1 AND state IN ('open', 'failing')
-"""
-REPLAYED = """
-UPDATE letters SET state = 'replayed', attempts = attempts + 1, record_id = ?2, last_seq = ?3, last_run_id = ?4,
-  last_at = ?5 WHERE id = ?1 AND state IN ('open', 'failing')
-"""
-DISCARDED = """
-UPDATE letters SET state = 'discarded', decided_by = ?2, note = ?3, last_seq = ?4, last_run_id = ?5, last_at = ?6
-  WHERE id = ?1 AND state IN ('open', 'failing')
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +83,7 @@ class Letter:
         return members | {name: msgspec.json.decode(members[name]) for name in ("reason_codes", "errors", "position")}
 
 
-COLUMNS = ", ".join(field.name for field in fields(Letter))
+COLUMNS = ", ".join(f"letters.{field.name}" for field in fields(Letter))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +104,8 @@ class LetterFilter:
     interface_sha256: str | None = None
 
     def where(self) -> tuple[str, list[Any]]:
-        """SQL and its values."""
-        conditions: list[str] = ["1"]
+        """SQL for both dialects, and its values."""
+        conditions: list[str] = ["1 = 1{of_log}"]
         values: list[Any] = []
 
         def add(condition: str, *parameters: Any) -> None:
@@ -137,9 +117,9 @@ class LetterFilter:
         if self.ids:
             add(f"({' OR '.join(['substr(letters.id, 1, ?) = ?'] * len(self.ids))})", *_prefixes(self.ids))
         if self.reason is not None:
-            add("EXISTS (SELECT 1 FROM json_each(reason_codes) WHERE value = ?)", self.reason)
+            add("EXISTS (SELECT 1 FROM {codes} WHERE one.value = ?)", self.reason)
         if self.pointer is not None:
-            add("EXISTS (SELECT 1 FROM json_each(errors) WHERE json_extract(value, '$.path') = ?)", self.pointer)
+            add("EXISTS (SELECT 1 FROM {errors} WHERE {error_path} = ?)", self.pointer)
         if self.since_unix_ms is not None:
             add("rejected_at_unix_ms >= ?", self.since_unix_ms)
         if self.until_unix_ms is not None:
@@ -194,20 +174,27 @@ outcome_line = msgspec.json.Encoder().encode
 class Letters:
     """The letters of one log as they stand at commit :attr:`seq`."""
 
-    def __init__(self, log: CommitLog, connection: sqlite3.Connection) -> None:
+    def __init__(self, log: CommitLog, store: LetterStore) -> None:
         self.log = log
-        self._connection = connection
+        self._store = store
         self.seq = 0
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._store.close()
 
     def select(self, wanted: LetterFilter, limit: int | None = None) -> Iterator[Letter]:
         """The letters that are meant, in the order in which they were rejected."""
         where, values = wanted.where()
-        query = f"SELECT {COLUMNS} FROM letters WHERE {where} AND (commit_seq, byte) > (?, ?) ORDER BY commit_seq, byte"
+        query = (
+            f"SELECT {COLUMNS} FROM {{letters}} AS letters WHERE {where} AND (commit_seq, byte) > (?, ?) "
+            "ORDER BY commit_seq, byte"
+        )
         last = (0, -1)
         while limit is None or limit > 0:
             # Page by page: a cursor left open would keep whoever follows the log from writing.
             page = PAGE if limit is None else min(PAGE, limit)
-            rows = self._connection.execute(f"{query} LIMIT ?", [*values, *last, page]).fetchall()
+            rows = self._store.rows(f"{query} LIMIT ?", [*values, *last, page])
             yield from (Letter(*row) for row in rows)
             if len(rows) < page:
                 return
@@ -217,9 +204,8 @@ class Letters:
     def counts(self, wanted: LetterFilter | None = None) -> dict[State, int]:
         """How many letters there are by state."""
         where, values = (wanted or LetterFilter()).where()
-        return dict(
-            self._connection.execute(f"SELECT state, count(*) FROM letters WHERE {where} GROUP BY state", values)
-        )
+        query = f"SELECT state, count(*) FROM {{letters}} AS letters WHERE {where} GROUP BY state"
+        return dict(self._store.rows(query, values))
 
     def open_count(self) -> int:
         """How many letters wait for somebody."""
@@ -229,15 +215,15 @@ class Letters:
     def by(self, what: Literal["reason", "pointer", "day", "state"], wanted: LetterFilter) -> list[tuple[str, int]]:
         """How many of the letters that are meant, by reason code, by pointer of an error, by day (UTC) or by state."""
         where, values = wanted.where()
-        source, key = {
-            "reason": ("letters, json_each(reason_codes) AS one", "one.value"),
-            "pointer": ("letters, json_each(errors) AS one", "coalesce(json_extract(one.value, '$.path'), '')"),
-            "day": ("letters", "date(rejected_at_unix_ms / 1000, 'unixepoch')"),
-            "state": ("letters", "state"),
+        more, key = {
+            "reason": (", {codes}", "one.value"),
+            "pointer": (", {errors}", "coalesce({error_path}, '')"),
+            "day": ("", "{day}"),
+            "state": ("", "letters.state"),
         }[what]
-        order = "1" if what == "day" else "2 DESC, 1"
-        query = f"SELECT {key}, count(DISTINCT letters.id) FROM {source} WHERE {where} GROUP BY 1 ORDER BY {order}"
-        return [(str(name), count) for name, count in self._connection.execute(query, values)]
+        query = f"SELECT {key}, count(DISTINCT letters.id) FROM {{letters}} AS letters{more} WHERE {where} GROUP BY 1"
+        found = [(str(name), count) for name, count in self._store.rows(query, values)]
+        return sorted(found, key=lambda row: row if what == "day" else (-row[1], row[0]))
 
     def lines(self, letters: Iterable[Letter]) -> Iterator[tuple[Letter, bytes]]:
         """Each letter with its line, as it was committed.
@@ -265,44 +251,49 @@ class Letters:
 
     def catch_up(self) -> None:
         """Take over every commit that was made since."""
-        with closing(self._connection.cursor()) as cursor:
-            row = cursor.execute("SELECT seq, sha256 FROM progress").fetchone()
-            self.seq, sha256 = row or (0, None)
+        while self._take_some():
+            pass
+
+    def _take_some(self) -> bool:
+        """Take over some commits in one transaction; whether there are more."""
+        with self._store.transaction():
+            (seq, sha256), *_ = [*self._store.rows(PROGRESS), (0, None)]
             newest = self.log.last_seq()
-            if self.seq > newest or (self.seq and self.log.manifest_sha256(self.seq) != sha256):
+            if seq > newest or (seq and self.log.manifest_sha256(seq) != sha256):
                 # Another history than the one that was followed: a log that was restored from a backup.
-                cursor.executescript("DELETE FROM letters; DELETE FROM progress;")
-                self.seq = 0
-            replaced = self.log.manifest(self.seq).replaced if self.seq else 0
-            for manifest in self.log.manifests(self.seq):
+                for statement in FORGET:
+                    self._store.execute(statement, [()])
+                seq = 0
+            replaced = self.log.manifest(seq).replaced if seq else 0
+            for manifest in islice(self.log.manifests(seq), COMMITS_PER_TRANSACTION):
                 if manifest.replaced > replaced:
                     replaced = manifest.replaced
-                    cursor.execute(SUPERSEDED, (replaced,))
-                self._take(cursor, manifest)
-                self.seq = manifest.seq
-                if self.seq % COMMITS_PER_TRANSACTION == 0:
-                    self._remember(cursor)
-            self._remember(cursor)
+                    self._store.execute(SUPERSEDED, [(replaced,)])
+                self._take(manifest)
+                seq = manifest.seq
+            if seq:
+                self._store.execute(self._store.remember, [(seq, self.log.manifest_sha256(seq))])
+        self.seq = seq
+        return seq < newest
 
-    def _remember(self, cursor: sqlite3.Cursor) -> None:
-        if self.seq:
-            values = (self.seq, self.log.manifest_sha256(self.seq))
-            cursor.execute("INSERT OR REPLACE INTO progress VALUES (1, ?, ?)", values)
-        self._connection.commit()
-
-    def _take(self, cursor: sqlite3.Cursor, manifest: Manifest) -> None:
+    def _take(self, manifest: Manifest) -> None:
         when = (manifest.seq, manifest.run_id, manifest.committed_at)
-        cursor.executemany(REJECTED, _rejections(self.log, manifest))
-        for _, line in _lines(self.log, manifest, "outcomes"):
-            one = parse_outcome(line)
-            match one.outcome:
-                case "replayed":
-                    cursor.execute(REPLAYED, (one.dead_letter_id, one.record_id, *when))
-                case "failing":
-                    codes = msgspec.json.encode(one.reason_codes).decode()
-                    cursor.execute(FAILING, (one.dead_letter_id, codes, bytes(one.errors).decode(), *when))
-                case "discarded":
-                    cursor.execute(DISCARDED, (one.dead_letter_id, one.by, one.note, *when))
+        self._store.execute(REJECTED, _rejections(self.log, manifest))
+        for statement, decisions in groupby(_decisions(self.log, manifest), itemgetter(0)):
+            self._store.execute(statement, ((*values, *when) for _, values in decisions))
+
+
+def _decisions(log: CommitLog, manifest: Manifest) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    for _, line in _lines(log, manifest, "outcomes"):
+        one = parse_outcome(line)
+        match one.outcome:
+            case "replayed":
+                yield REPLAYED, (one.dead_letter_id, one.record_id)
+            case "failing":
+                codes = msgspec.json.encode(one.reason_codes).decode()
+                yield FAILING, (one.dead_letter_id, codes, bytes(one.errors).decode())
+            case "discarded":
+                yield DISCARDED, (one.dead_letter_id, one.by, one.note)
 
 
 def _rejections(log: CommitLog, manifest: Manifest) -> Iterator[tuple[Any, ...]]:
@@ -359,22 +350,37 @@ def open_letters(log: CommitLog) -> Generator[Letters]:
     Raises:
         LockedError: another process is catching up and does not get done.
         LogDamagedError: the log cannot be read.
+        RootsysError: the database is not there, or is not one that can be used.
     """
-    path = letters_path(log)
-    try:
-        with follower_lock(log, FOLLOWER):
-            letters = _caught_up(log, path)
-    except StorageError:
-        letters = _in_memory(log)
-    with closing(letters._connection):  # pyright: ignore[reportPrivateUsage]
+    letters = _on_server(log) or _beside(log)
+    with closing(letters):
         yield letters
 
 
-def _caught_up(log: CommitLog, path: Path) -> Letters:
+def _on_server(log: CommitLog) -> Letters | None:
+    url = os.environ.get(POSTGRES_URL)
+    if not url:
+        return None
+    # Whoever keeps them in SQLite does not pay for the client of a server.
+    from rootsys_dagster.log.letters_postgres import PostgresLetters
+
+    return _caught_up(log, PostgresLetters(url, POSTGRES_URL, log.stream))
+
+
+def _beside(log: CommitLog) -> Letters:
+    path = letters_path(log)
+    try:
+        with follower_lock(log, FOLLOWER):
+            return _in_file(log, path)
+    except StorageError:
+        return _in_memory(log)
+
+
+def _in_file(log: CommitLog, path: Path) -> Letters:
     with storage_errors(path.parent):
         make_folder(path.parent, log.state_root)
     try:
-        return _opened(log, str(path))
+        return _caught_up(log, SqliteLetters(str(path)))
     except sqlite3.OperationalError as error:
         if "readonly" in str(error) or "unable to open" in str(error):
             return _in_memory(log)
@@ -386,20 +392,18 @@ def _caught_up(log: CommitLog, path: Path) -> Letters:
         for leftover in (path, path.with_name(f"{path.name}-journal")):
             with suppress(FileNotFoundError):
                 leftover.unlink()
-        return _opened(log, str(path))
+        return _caught_up(log, SqliteLetters(str(path)))
 
 
 def _in_memory(log: CommitLog) -> Letters:
-    return _opened(log, ":memory:")
+    return _caught_up(log, SqliteLetters(":memory:"))
 
 
-def _opened(log: CommitLog, database: str) -> Letters:
-    connection = sqlite3.connect(database, timeout=BUSY_S)
+def _caught_up(log: CommitLog, store: LetterStore) -> Letters:
+    letters = Letters(log, store)
     try:
-        connection.executescript(CREATE)
-        letters = Letters(log, connection)
         letters.catch_up()
     except BaseException:
-        connection.close()
+        letters.close()
         raise
     return letters

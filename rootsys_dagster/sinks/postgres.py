@@ -10,7 +10,7 @@ from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.ports import DeadLetterSink, SinkPlace
 from rootsys_dagster.core.registry import SINKS
 from rootsys_dagster.core.secret_ref import secret_ref
-from rootsys_dagster.postgres import connect, numbered, parse, place_of, refusal
+from rootsys_dagster.postgres import connect, numbered, parse, place_of, refusal, storable
 from rootsys_dagster.secrets import Secrets
 from rootsys_dagster.sinks.rows import ADDED, INSERT, OUTCOME, inserted, told
 
@@ -102,7 +102,7 @@ class PostgresSink(DeadLetterSink):
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 # Some at a time: what is sent in one go is kept until the server has answered.
-                while some := [tuple(map(_storable, row)) for row in islice(rows, ROWS_AT_ONCE)]:
+                while some := [tuple(map(storable, row)) for row in islice(rows, ROWS_AT_ONCE)]:
                     cursor.executemany(text, some)
                     changed += cursor.rowcount
         except psycopg.Error as error:
@@ -112,8 +112,3 @@ class PostgresSink(DeadLetterSink):
     def _refused(self, error: psycopg.Error) -> RootsysError:
         doing = f"cannot write dead letters to table {self.table} of postgres {self._at}"
         return refusal(error, doing, "they are safe in the commit log, the next run writes them", "SINK")
-
-
-def _storable(value: Any) -> Any:
-    """Text of PostgreSQL holds every character but one."""
-    return value.replace("\0", "\\u0000") if isinstance(value, str) and "\0" in value else value

@@ -1,8 +1,10 @@
 """The life of a dead letter: open, failing, replayed, discarded, superseded; kept is rebuilt, and nothing is lost."""
 
 import json
+import os
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
@@ -12,17 +14,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rootsys_dagster.core.errors import ConfigError
+from rootsys_dagster.core.errors import ConfigError, TransientError
 from rootsys_dagster.log.commit import CommitLog
 from rootsys_dagster.log.gc import collect
-from rootsys_dagster.log.letters import Letter, LetterFilter, letters_path, open_letters
+from rootsys_dagster.log.letters import POSTGRES_URL, Letter, LetterFilter, letters_path, open_letters
 from rootsys_dagster.log.verify import verify_log
 from rootsys_dagster.pipeline.mend import MendReport, discard_letters, replay_letters, try_letters
 from rootsys_dagster.pipeline.publish import publish
 from rootsys_dagster.pipeline.run import open_line
 from tests.conftest import ProjectFolder
+from tests.databases import Postgres, shared
+from tests.services import free_port
 
 ALL = LetterFilter()
+
+
+@pytest.fixture(scope="module", autouse=True, params=["sqlite", "postgres"])
+def kept_in(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every promise holds wherever the letters are kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "postgres":
+            patch.setenv(POSTGRES_URL, shared(Postgres).url)
+        yield request.param
+
+
+of_file = pytest.mark.parametrize("kept_in", ["sqlite"], indirect=True)
+
+
+def forget(log: CommitLog) -> None:
+    """Remove all letters that are kept."""
+    if url := os.environ.get(POSTGRES_URL):
+        assert url == shared(Postgres).url
+        shared(Postgres).execute("DROP TABLE rootsys_letters, rootsys_letters_progress")
+    else:
+        letters_path(log).unlink()
 
 
 def letters(log: CommitLog, wanted: LetterFilter = ALL) -> list[Letter]:
@@ -190,6 +215,7 @@ def test_ten_thousand_and_one_dead_letters_of_one_run_are_all_kept_and_all_repla
     assert [record["record_id"] for record in project.records()] == [str(number) for number in range(10_001)]
 
 
+@of_file
 def test_letters_that_cannot_be_kept_on_disk_are_made_in_memory(unprivileged: Path) -> None:
     project = ProjectFolder(unprivileged / "project")
     broken(project)
@@ -200,10 +226,20 @@ def test_letters_that_cannot_be_kept_on_disk_are_made_in_memory(unprivileged: Pa
     assert not index.exists()
 
 
+@of_file
 def test_a_damaged_file_is_made_again(project: ProjectFolder) -> None:
     broken(project)
     kept = letters(project.log())
     letters_path(project.log()).write_bytes(b"not a database, and longer than its header " * 40)
+    assert letters(project.log()) == kept
+
+
+@of_file
+def test_a_file_of_another_version_is_made_again(project: ProjectFolder) -> None:
+    broken(project)
+    kept = letters(project.log())
+    with closing(sqlite3.connect(letters_path(project.log()))) as connection:
+        connection.executescript("ALTER TABLE letters DROP COLUMN note; PRAGMA user_version = 99;")
     assert letters(project.log()) == kept
 
 
@@ -264,11 +300,16 @@ def test_every_unit_has_one_outcome_and_what_is_rebuilt_is_what_was_kept(steps: 
             waiting = sum(now.get(state, 0) for state in ("open", "failing", "discarded"))
             assert len(project.lines("records")) + waiting == units
         kept = [astuple(letter) for letter in letters(project.log())]
-        letters_path(project.log()).unlink(missing_ok=True)
+        if kept:
+            forget(project.log())
         assert [astuple(letter) for letter in letters(project.log())] == kept
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv(POSTGRES_URL, raising=False)
+            assert [astuple(letter) for letter in letters(project.log())] == kept
         assert verify_log(project.log()) == []
 
 
+@of_file
 def test_the_file_is_closed_behind_every_reader(project: ProjectFolder) -> None:
     broken(project)
     with open_letters(project.log()) as found, closing(found.select(ALL)) as rows:  # pyright: ignore[reportArgumentType]
@@ -299,3 +340,29 @@ def test_a_table_shows_what_became_of_each_letter_and_a_commit_told_twice_counts
             ("discarded", 2, 1, 4, None, "ann"),
             ("discarded", 2, 1, 4, None, "ann"),
         ]
+
+
+@pytest.mark.parametrize("kept_in", ["postgres"], indirect=True)
+def test_a_server_keeps_the_letters_of_every_interface_apart(project: ProjectFolder) -> None:
+    for name in ("mes", "qms"):
+        project.interface(name, required_paths=["/id"])
+        project.data(f"{name}.jsonl", [{"n": name}] * len(name[:-1]))
+        project.run(name)
+        assert states(project.log(name)) == {"open": 2}
+    (project.log().folder / "log" / "00000001.json").unlink()
+    assert (states(project.log()), states(project.log("qms"))) == ({}, {"open": 2})
+    query = "SELECT log, state, count(*) FROM rootsys_letters GROUP BY 1, 2"
+    assert shared(Postgres).rows(query) == [("qms/v1", "open", 2)]
+
+
+@of_file
+def test_a_server_that_is_not_there_is_said_by_name(project: ProjectFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(project)
+    monkeypatch.setenv(POSTGRES_URL, f"postgresql://app:hunter2@127.0.0.1:{free_port()}/letters")
+    with pytest.raises(TransientError) as told:
+        letters(project.log())
+    assert told.value.code == "LETTERS.UNAVAILABLE"
+    assert "hunter2" not in told.value.message
+    monkeypatch.setenv(POSTGRES_URL, "no URL")
+    with pytest.raises(ConfigError, match=POSTGRES_URL):
+        letters(project.log())
