@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
@@ -19,6 +20,7 @@ from rootsys_dagster.defs.jobs import run_tags
 from rootsys_dagster.defs.mirror import behind, mirror_pair
 from rootsys_dagster.defs.pairs import AssetPair
 from rootsys_dagster.defs.pools import set_limits
+from rootsys_dagster.defs.windows import range_tags, waiting_windows
 from rootsys_dagster.log.manifest import Manifest
 from rootsys_dagster.pipeline.admission import refusal
 from rootsys_dagster.pipeline.merge import unmerged
@@ -48,6 +50,7 @@ WATCHES = {
     "new_bytes": "Runs an interface whose files hold more than was committed, and a fabric whose inputs have committed "
     "more than was merged.",
     "new_messages": "Runs an interface whose topic has messages behind the committed offsets.",
+    "new_windows": "Runs an interface that is read by windows for those that are complete and not committed.",
     "new_rows": "Runs an interface whose database has rows behind the last one that was committed.",
 }
 """The sensors that there may be, and what each one does."""
@@ -60,7 +63,9 @@ def watch_of(file: InterfaceFile | FabricFile) -> str | None:
     interface = file.require()
     if interface.driver.kind == "stream":
         return "new_messages"
-    if interface.driver.kind == "db" and interface.incremental is not None and interface.incremental.mode == "cursor":
+    if interface.incremental is not None and interface.incremental.mode == "window":
+        return "new_windows"
+    if interface.driver.kind == "db" and interface.incremental is not None:
         return "new_rows"
     return None
 
@@ -69,12 +74,12 @@ def watch_sensor(
     name: str, project: Project, watched: Sequence[tuple[InterfaceFile | FabricFile, AssetPair]]
 ) -> dg.SensorDefinition:
     """One sensor for everything that is looked at in the same way."""
-    selection = dg.AssetSelection.assets(*(key for _, pair in watched for key in pair.keys.values()))
+    targets = dg.AssetSelection.assets(*(key for _, pair in watched for key in pair.keys.values()))
 
     @dg.sensor(
         name=name,
         description=f"{WATCHES[name]} The cursor says what was asked for; what was done is in the commit log.",
-        asset_selection=selection,
+        asset_selection=targets,
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.STOPPED,
     )
@@ -100,11 +105,9 @@ def watch_sensor(
                 continue
             asked[key] = dispatched
             if dispatched != cursor.get(key):
-                requests.append(
-                    dg.RunRequest(
-                        run_key=dispatched.run_key(key), asset_selection=list(pair.keys.values()), tags=run_tags(pair)
-                    )
-                )
+                tags = run_tags(pair) | (range_tags(dispatched.head) if pair.partitions is not None else {})
+                selection = list(pair.keys.values())
+                requests.append(dg.RunRequest(run_key=dispatched.run_key(key), asset_selection=selection, tags=tags))
         for trouble in troubles:
             context.log.warning(trouble)
         reason = "; ".join(troubles + held) or "everything is committed, or its run is on the way"
@@ -155,11 +158,10 @@ def _next(
 ) -> Dispatched | None:
     """What is asked for now: *last* while that stands, another to start a run, None when all is committed."""
     committed = pair.log(project).head()
-    text = _head(project, entry, committed)
-    if text is None:
+    head = _head(project, entry, committed, now)
+    if head is None:
         return None
     base_seq = committed.seq if committed else 0
-    head = hashlib.sha256(text.encode()).hexdigest()[:16]
     wanted = Dispatched(base_seq, head, 0, now)
     if last is None:
         return wanted
@@ -175,12 +177,20 @@ def _next(
     return last
 
 
-def _head(project: Project, entry: InterfaceFile | FabricFile, committed: Manifest | None) -> str | None:
-    """A text that changes when there is more to read than *committed* says; None when there is nothing new."""
+def _head(project: Project, entry: InterfaceFile | FabricFile, committed: Manifest | None, now: float) -> str | None:
+    """What changes when there is more to read than *committed* says; None when there is nothing new.
+
+    The windows that are waiting by name, so that a run can be asked for just these; of all else a hash.
+    """
     if isinstance(entry, FabricFile):
         waiting = unmerged(entry, project)
-        return json.dumps(waiting) if waiting else None
-    return open_line(entry, project).driver.head(committed.end if committed else None)
+        text = json.dumps(waiting) if waiting else None
+    else:
+        position = committed.end if committed else None
+        if watch_of(entry) == "new_windows":
+            return waiting_windows(entry.require(), position, datetime.fromtimestamp(now, UTC))
+        text = open_line(entry, project).driver.head(position)
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _run_of(run_key: str, instance: dg.DagsterInstance) -> dg.DagsterRun | None:

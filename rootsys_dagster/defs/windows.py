@@ -2,16 +2,22 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.incremental import Window, parse_duration, parse_instant
 from rootsys_dagster.core.interface import Interface
-from rootsys_dagster.drivers.windows import done_windows
+from rootsys_dagster.core.position import Position
+from rootsys_dagster.drivers.windows import done_windows, due_windows
 from rootsys_dagster.log.manifest import Manifest
 
 KEY_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+RANGE = "..."
+MAX_WINDOWS = 100
+"""So many neighbouring windows are read by one run at most, when a sensor starts it: what fails is read again whole."""
 MINUTE, HOUR, DAY, WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 
 
@@ -66,6 +72,25 @@ def asked_window(context: dg.OpExecutionContext) -> Window | None:
         raise ConfigError(message, code="WINDOW.NOT_NAMED")
     named = context.partition_time_window
     return Window(named.start.astimezone(UTC), named.end.astimezone(UTC))
+
+
+def waiting_windows(interface: Interface, committed: Position | None, now: datetime) -> str | None:
+    """The oldest neighbouring windows that are complete and not committed, ``first...last``; None when all are."""
+    incremental = interface.incremental
+    assert incremental is not None
+    found: list[Window] = []
+    due = due_windows(incremental, done_windows(committed), now - timedelta(seconds=incremental.lateness_s))
+    for window in islice(due, MAX_WINDOWS):
+        if found and found[-1].end != window.start:
+            break
+        found.append(window)
+    return RANGE.join(f"{found[n].start.astimezone(UTC):{KEY_FORMAT}}" for n in (0, -1)) if found else None
+
+
+def range_tags(waiting: str) -> dict[str, str]:
+    """What tells a run that it is for the partitions ``first...last``."""
+    first, last = waiting.split(RANGE)
+    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
 def partition_keys(partitions: dg.TimeWindowPartitionsDefinition, commit: Manifest) -> Iterator[str]:

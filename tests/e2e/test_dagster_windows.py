@@ -121,3 +121,25 @@ def test_windows_within_the_lateness_are_no_partitions_yet(home: ProjectFolder) 
     partitions = partitions_of(home.load().interface("mes").require())
     assert partitions is not None
     assert len(partitions.get_partition_keys()) == 8
+
+
+def test_the_sensor_asks_for_the_windows_that_wait_and_again_only_for_more(home: ProjectFolder) -> None:
+    window_interface(home, "P7D")
+    sensor = build_definitions(home.root).resolve_sensor_def("new_windows")
+    with dg.instance_for_test() as instance:
+
+        def tick(cursor: str | None = None) -> dg.SensorResult:
+            result = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
+            assert isinstance(result, dg.SensorResult)
+            return result
+
+        first = tick()
+        [request] = first.run_requests or []
+        assert not tick(first.cursor).run_requests
+        named = [request.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end")]
+        assert named[0] == "2026-01-01T00:00:00Z"
+        partitions = ("--partition-range", "...".join(named))
+        done = dagster(home.root, "asset", "materialize", "-m", "rootsys_dagster.definitions", *SELECT, *partitions)
+        assert done.returncode == 0, done.stderr
+        assert not tick(first.cursor).run_requests
+    assert sorted(ids(home)) == list(range(72))
