@@ -12,10 +12,10 @@ export DAGSTER_HOME := $(CURDIR)
 export DAGSTER_DISABLE_TELEMETRY := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo ui test check lint types crash bench clean
+.PHONY: help setup servers demo ui test check lint types crash bench bench-peers clean
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Create .venv with the pinned dependencies and the rootsys command
 
@@ -28,6 +28,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@# Imports without compiled bytecode take two to three times as long, and some environments never write it.
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib rootsys_dagster >/dev/null || true
 	@touch $(STAMP)
+
+.peers/.installed: benchmarks/peers/requirements.lock
+	@$(PYTHON) -m venv .peers
+	.peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 .servers/.python: tests/servers/requirements.lock
 	@$(PYTHON) -m venv .servers/python
@@ -88,5 +93,8 @@ crash: setup ## The long form of the crash tests (about ten minutes)
 bench: setup ## Measure against the figures in docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
+bench-peers: setup servers .peers/.installed ## Measure beside other tools, which it installs into .peers
+	$(BIN)/python -m benchmarks database_peers
+
 clean: ## Remove what was built and what the demo wrote
-	rm -rf $(VENV) .servers .rootsys .dagster build *.egg-info
+	rm -rf $(VENV) .servers .peers .rootsys .dagster build *.egg-info
