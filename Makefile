@@ -74,7 +74,8 @@ servers: $(SERVERS) ## Fetch the servers that some tests want into .servers
 	@true
 
 test: setup lint types ## Run every test in its short form, linters and type checks included
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not alone" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "alone and not long"
 
 check: setup ## Check the interface files of this project
 	$(BIN)/rootsys check

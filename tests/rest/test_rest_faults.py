@@ -192,6 +192,7 @@ def test_the_breaker_opens_across_runs_leaves_the_source_alone_and_is_seen(api: 
     )
 
 
+@pytest.mark.alone
 def test_the_breaker_lets_one_probe_through_and_closes_when_it_succeeds(api: Api) -> None:
     api.play(Answer(503)).says(items_pointer="/items", **breaker(1, 300))
     api.fails()
@@ -281,6 +282,7 @@ def test_the_deadline_holds_over_all_attempts_and_their_pauses(api: Api) -> None
     assert len(api.server.asked) > 3
 
 
+@pytest.mark.alone
 def test_a_run_has_a_deadline_too_and_keeps_what_it_has(api: Api) -> None:
     def play(asked: Asked) -> Answer:
         api.server.closing.wait(0.25)

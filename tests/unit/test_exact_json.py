@@ -165,6 +165,7 @@ def test_brackets_inside_strings_are_no_levels() -> None:
     assert parse(b'["\\"' + text.encode() + b'"]') == ['"' + text]
 
 
+@pytest.mark.alone
 def test_a_line_of_escaped_quotes_is_not_looked_at_once_per_quote() -> None:
     hostile = b"[" * 513 + b'"' + b'\\"' * 200_000
     began_s = time.perf_counter()
