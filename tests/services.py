@@ -109,6 +109,9 @@ class KafkaBroker:
             "transaction.state.log.replication.factor": "1",
             "transaction.state.log.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
+            # A broker that was killed may come back when its session is over.
+            "broker.session.timeout.ms": "2000",
+            "broker.heartbeat.interval.ms": "300",
             # A test that deletes records or compacts waits for these.
             "log.retention.check.interval.ms": "500",
             "log.cleaner.backoff.ms": "200",

@@ -4,6 +4,7 @@
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 
 import ssl
+from functools import partial
 from typing import Any, Final
 
 from kafka import errors
@@ -12,6 +13,8 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 __all__ = ["KafkaNetClient", "network_client"]
+
+RECEIVE_BYTES: Final = 1 << 18
 
 FINAL: Final = (
     errors.SaslAuthenticationFailedError,
@@ -42,6 +45,26 @@ class Connections(KafkaConnectionManager):
         connection = super().get_connection(node_id, *arguments, **options)
         connection.init_future.add_errback(remember)
         return connection
+
+    async def _build_transport(self, *arguments: Any, **options: Any) -> Any:
+        transport: Any = await super()._build_transport(*arguments, **options)
+        transport._sock_recv = partial(_received, transport)  # pyright: ignore[reportAttributeAccessIssue]
+        return transport
+
+
+def _received(transport: Any) -> tuple[bytes, Exception | None]:
+    """What a broker has sent, and what ended the connection; never both.
+
+    The client's own way throws away what came just before the end of a connection, which may be the refusal that says
+    why it ends, and takes 4 KiB at a time.
+    """
+    try:
+        data = transport._sock.recv(RECEIVE_BYTES)
+    except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return b"", None
+    except OSError as error:
+        return b"", errors.KafkaConnectionError(error)
+    return data, None if data else errors.KafkaConnectionError("the broker closed the connection")
 
 
 def network_client(**settings: Any) -> KafkaNetClient:
