@@ -57,6 +57,9 @@ class KafkaConfig(Config):
     group_id: Text
     mode: Literal["mvp_file", "live"] = "mvp_file"
     format: PayloadFormat = Field(description="What a message holds; must not be unknown.")
+    client: Literal["kafka-python", "confluent"] = Field(
+        default="kafka-python", description="The library that reads; confluent is an extra, and several times as fast."
+    )
     max_batch_records: Positive = 500
     max_batch_bytes: Positive = Field(default=16 << 20, description="Of one batch, and of one answer of a broker.")
     poll_timeout_ms: Positive = Field(default=1000, description="How long one look waits for messages.")

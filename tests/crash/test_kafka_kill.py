@@ -148,6 +148,12 @@ def test_members_that_join_and_leave_the_group_change_nothing(
     assert kafka.committed(group, stream.topic) == len(stream.sent[0])
 
 
+@pytest.fixture(params=["kafka-python", pytest.param("confluent", marks=pytest.mark.long)])
+def client(request: pytest.FixtureRequest) -> str:
+    """The library that reads."""
+    return request.param
+
+
 def held_half_way(pool: Pool, stream: Stream) -> Child:
     """A run that is stopped between two commits, with most of the topic still at the broker."""
     stream.grow(20_000)
@@ -158,8 +164,10 @@ def held_half_way(pool: Pool, stream: Stream) -> Child:
     return run
 
 
-def test_a_broker_that_is_killed_while_it_is_read_loses_nothing(tmp_path: Path, pool: Pool, kafka: Topics) -> None:
-    stream = Stream(tmp_path / "project", kafka, request_timeout_ms=1500, max_batch_bytes=SMALL_BYTES)
+def test_a_broker_that_is_killed_while_it_is_read_loses_nothing(
+    tmp_path: Path, pool: Pool, kafka: Topics, client: str
+) -> None:
+    stream = Stream(tmp_path / "project", kafka, client=client, request_timeout_ms=1500, max_batch_bytes=SMALL_BYTES)
     run = held_half_way(pool, stream)
     kafka.broker.stop(signal.SIGKILL)
     run.signal(signal.SIGCONT)

@@ -25,6 +25,12 @@ def kafka() -> Topics:
     return shared_kafka()
 
 
+@pytest.fixture(params=["kafka-python", "confluent"])
+def client(request: pytest.FixtureRequest) -> str:
+    """The library that reads."""
+    return request.param
+
+
 def interface(project: ProjectFolder, kafka: Topics, topic: str, **members: Any) -> None:
     """An interface ``events`` on *topic*."""
     of_driver = {name: members.pop(name) for name in ("content_type", "filename") if name in members}
@@ -35,7 +41,7 @@ def interface(project: ProjectFolder, kafka: Topics, topic: str, **members: Any)
 KAFKA_MEMBERS = frozenset(
     {
         "format", "start_offset", "max_batch_records", "max_batch_bytes", "isolation_level", "tombstones",
-        "checkpoint_file", "commit_group_offsets", "request_timeout_ms", "brokers", "group_id", "max_lag",
+        "client", "checkpoint_file", "commit_group_offsets", "request_timeout_ms", "brokers", "group_id", "max_lag",
     }
 )  # fmt: skip
 
@@ -48,7 +54,7 @@ def places_of(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record["metadata"]["source_details"]["position"] for record in records]
 
 
-def test_a_record_says_partition_offset_key_and_headers(project: ProjectFolder, kafka: Topics) -> None:
+def test_a_record_says_partition_offset_key_and_headers(project: ProjectFolder, kafka: Topics, client: str) -> None:
     topic = kafka.topic()
     kafka.send(
         topic,
@@ -59,7 +65,7 @@ def test_a_record_says_partition_offset_key_and_headers(project: ProjectFolder, 
             {"value": b'{"n":3}', "timestamp": 1_700_000_000_002},
         ],
     )  # fmt: skip
-    interface(project, kafka, topic)
+    interface(project, kafka, topic, client=client)
     project.run("events")
     assert places_of(project.records("events")) == [
         {"partition": 0, "offset": 0, "timestamp": 1_700_000_000_000, "key": "k",
@@ -74,10 +80,12 @@ def test_a_record_says_partition_offset_key_and_headers(project: ProjectFolder, 
     assert b'"data":{"n":1.10}' in project.lines("records", "events")[0]
 
 
-def test_a_poison_message_is_a_dead_letter_and_blocks_nothing(project: ProjectFolder, kafka: Topics) -> None:
+def test_a_poison_message_is_a_dead_letter_and_blocks_nothing(
+    project: ProjectFolder, kafka: Topics, client: str
+) -> None:
     topic = kafka.topic()
     kafka.send(topic, [b'{"n":1}', b'{"n":', b"\xff\x00", b"", b" ", b'{"n":\n"a\nb"}', b'{"n":2}'])
-    interface(project, kafka, topic)
+    interface(project, kafka, topic, client=client)
     report = project.run("events")
     assert data_of(project.records("events")) == [{"n": 1}, {"n": 2}]
     letters = project.dead_letters("events")
@@ -87,10 +95,12 @@ def test_a_poison_message_is_a_dead_letter_and_blocks_nothing(project: ProjectFo
     assert report.end == {"offsets": {"0": 7}}
 
 
-def test_pretty_printed_json_is_one_line_and_keeps_its_values(project: ProjectFolder, kafka: Topics) -> None:
+def test_pretty_printed_json_is_one_line_and_keeps_its_values(
+    project: ProjectFolder, kafka: Topics, client: str
+) -> None:
     topic = kafka.topic()
     kafka.send(topic, [json.dumps({"a": [1, 2], "b": "x\ny"}, indent=2).encode(), b'{\r\n\t"a": 1.50\r\n}'])
-    interface(project, kafka, topic)
+    interface(project, kafka, topic, client=client)
     project.run("events")
     assert data_of(project.records("events")) == [{"a": [1, 2], "b": "x\ny"}, {"a": 1.5}]
     assert b"1.50" in project.lines("records", "events")[1]
@@ -105,11 +115,11 @@ def test_pretty_printed_json_is_one_line_and_keeps_its_values(project: ProjectFo
     ],
 )
 def test_a_tombstone_is_a_record_that_says_so(
-    project: ProjectFolder, kafka: Topics, form: str, values: list[bytes | None], expected: list[Any]
+    project: ProjectFolder, kafka: Topics, client: str, form: str, values: list[bytes | None], expected: list[Any]
 ) -> None:
     topic = kafka.topic()
     kafka.send(topic, [(b"k", value) for value in values])
-    interface(project, kafka, topic, format=form)
+    interface(project, kafka, topic, client=client, format=form)
     project.run("events")
     records = project.records("events")
     data = [one["data"] if isinstance(one, dict) else one for one in data_of(records)]
@@ -117,10 +127,10 @@ def test_a_tombstone_is_a_record_that_says_so(
     assert [place.get("tombstone", False) for place in places_of(records)] == [value is None for value in values]
 
 
-def test_skipped_tombstones_are_counted(project: ProjectFolder, kafka: Topics) -> None:
+def test_skipped_tombstones_are_counted(project: ProjectFolder, kafka: Topics, client: str) -> None:
     topic = kafka.topic()
     kafka.send(topic, [(b"k", None), (b"k", b"1"), (b"k", None)])
-    interface(project, kafka, topic, tombstones="skip")
+    interface(project, kafka, topic, client=client, tombstones="skip")
     report = project.run("events")
     assert data_of(project.records("events")) == [1]
     assert report.counts.skipped == {"tombstone": 2}
@@ -128,16 +138,16 @@ def test_skipped_tombstones_are_counted(project: ProjectFolder, kafka: Topics) -
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-def test_every_compression_is_read(project: ProjectFolder, kafka: Topics, codec: str) -> None:
+def test_every_compression_is_read(project: ProjectFolder, kafka: Topics, client: str, codec: str) -> None:
     topic = kafka.topic()
     kafka.send(topic, [{"value": json.dumps({"n": n, "fill": "x" * 500}).encode()} for n in range(3000)],
                compression_type=codec, linger_ms=200)  # fmt: skip
-    interface(project, kafka, topic)
+    interface(project, kafka, topic, client=client)
     project.run("events")
     assert [one["n"] for one in data_of(project.records("events"))] == list(range(3000))
 
 
-def test_nothing_of_an_open_or_aborted_transaction_is_read(project: ProjectFolder, kafka: Topics) -> None:
+def test_nothing_of_an_open_or_aborted_transaction_is_read(project: ProjectFolder, kafka: Topics, client: str) -> None:
     topic = kafka.topic()
     producer = kafka.producer(transactional_id=f"x-{topic}")
     producer.init_transactions(30)
@@ -150,7 +160,7 @@ def test_nothing_of_an_open_or_aborted_transaction_is_read(project: ProjectFolde
     producer.begin_transaction()
     producer.produce(topic, b'{"t":"open"}', partition=0)
     producer.flush(30)
-    interface(project, kafka, topic)
+    interface(project, kafka, topic, client=client)
     report = project.run("events")
     assert [(one["t"], one["n"]) for one in data_of(project.records("events"))] == [
         (0, 0), (0, 1), (0, 2), (2, 0), (2, 1), (2, 2),
@@ -164,12 +174,12 @@ def test_nothing_of_an_open_or_aborted_transaction_is_read(project: ProjectFolde
 
 
 def test_offsets_that_retention_took_are_an_error_and_a_reset_is_in_the_log(
-    project: ProjectFolder, kafka: Topics, capsys: pytest.CaptureFixture[str]
+    project: ProjectFolder, kafka: Topics, client: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     topic = kafka.topic(2)
     kafka.send(topic, [b"1", b"2", b"3"])
     kafka.send(topic, [b"4"], partition=1)
-    interface(project, kafka, topic)
+    interface(project, kafka, topic, client=client)
     project.run("events")
     kafka.send(topic, [b"5", b"6", b"7"])
     kafka.delete_before(topic, 0, 5)
@@ -191,10 +201,10 @@ def test_offsets_that_retention_took_are_an_error_and_a_reset_is_in_the_log(
     assert execute(["verify", "events", "--project", str(project.root)]) == 0
 
 
-def test_latest_begins_where_the_first_run_was(project: ProjectFolder, kafka: Topics) -> None:
+def test_latest_begins_where_the_first_run_was(project: ProjectFolder, kafka: Topics, client: str) -> None:
     topic = kafka.topic()
     kafka.send(topic, [b"1", b"2"])
-    interface(project, kafka, topic, start_offset="latest")
+    interface(project, kafka, topic, client=client, start_offset="latest")
     first = project.run("events")
     assert (first.counts.fetched, first.end) == (0, {"offsets": {"0": 2}})
     kafka.send(topic, [b"3"])
@@ -210,10 +220,12 @@ def test_a_time_is_a_place_to_begin(project: ProjectFolder, kafka: Topics) -> No
     assert data_of(project.records("events")) == [3, 4]
 
 
-def test_a_partition_that_was_added_is_read_from_its_first_message(project: ProjectFolder, kafka: Topics) -> None:
+def test_a_partition_that_was_added_is_read_from_its_first_message(
+    project: ProjectFolder, kafka: Topics, client: str
+) -> None:
     topic = kafka.topic()
     kafka.send(topic, [b"1"])
-    interface(project, kafka, topic, start_offset="latest")
+    interface(project, kafka, topic, client=client, start_offset="latest")
     project.run("events")
     kafka.add_partitions(topic, 2)
     kafka.send(topic, [b"2"], partition=1)
@@ -274,10 +286,12 @@ def test_a_read_may_take_longer_than_the_broker_may_be_silent(kafka: Topics, tmp
     assert time.monotonic() - began_s > 0.2
 
 
-def test_a_message_above_the_limit_is_a_dead_letter_with_its_hash(project: ProjectFolder, kafka: Topics) -> None:
+def test_a_message_above_the_limit_is_a_dead_letter_with_its_hash(
+    project: ProjectFolder, kafka: Topics, client: str
+) -> None:
     topic = kafka.topic()
     kafka.send(topic, [b"1", json.dumps("x" * 200_000).encode(), b"2"])
-    interface(project, kafka, topic, limits={"max_record_bytes": 100_000})
+    interface(project, kafka, topic, client=client, limits={"max_record_bytes": 100_000})
     project.run("events")
     assert data_of(project.records("events")) == [1, 2]
     (letter,) = project.dead_letters("events")

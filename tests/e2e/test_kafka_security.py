@@ -75,6 +75,7 @@ def sasl(mechanism: str, password: str = "env://KAFKA_PASSWORD") -> dict[str, st
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 @pytest.mark.parametrize("listener", ["SASL_PLAINTEXT", "SASL_SSL"])
+@pytest.mark.parametrize("client", ["kafka-python", "confluent"])
 def test_a_user_with_a_password_may_read(
     project: ProjectFolder,
     broker: Topics,
@@ -82,13 +83,14 @@ def test_a_user_with_a_password_may_read(
     monkeypatch: pytest.MonkeyPatch,
     mechanism: str,
     listener: str,
+    client: str,
 ) -> None:
     topic = broker.topic()
     broker.send(topic, [b"1", b"2"])
     authority.cert_pem.write_to_path(project.root / "ca.pem")
     monkeypatch.setenv("KAFKA_PASSWORD", PASSWORD)
     tls = {"tls": {"ca_file": "ca.pem"}} if listener == "SASL_SSL" else {}
-    interface(project, broker, topic, listener, sasl=sasl(mechanism), **tls)
+    interface(project, broker, topic, listener, sasl=sasl(mechanism), client=client, **tls)
     assert execute(["run", "events", "--project", str(project.root)]) == 0
     assert [record["payload"]["data"] for record in project.records("events")] == [1, 2]
     assert broker.committed(f"g-{topic}", topic) == 2

@@ -4,6 +4,7 @@ import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.core.stream_config import KafkaConfig, KafkaTls
 from rootsys_dagster.drivers.kafka.errors import kafka_errors
 from rootsys_dagster.drivers.kafka.network import KafkaNetClient, network_client
+from rootsys_dagster.drivers.kafka.record_batch import use_one_loop
 from rootsys_dagster.secrets import Secrets
 
 
@@ -33,6 +35,7 @@ def consumer(config: KafkaConfig, context: DriverContext, group_id: str | None =
     # What the client logs may name users and hosts, and an error that matters comes as an exception as well.
     logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
     use_fast_checksums()
+    use_one_loop()
     with ExitStack() as held:
 
         def network(**settings: Any) -> KafkaNetClient:
@@ -73,7 +76,7 @@ def connection(config: KafkaConfig, context: DriverContext) -> dict[str, Any]:
     """Arguments that consumers and producers share: addresses, time limits, TLS and SASL."""
     arguments: dict[str, Any] = {
         "bootstrap_servers": list(config.brokers),
-        "client_id": f"rootsys-{context.name}" if context.name else "rootsys",
+        "client_id": client_id(context),
         "request_timeout_ms": config.request_timeout_ms,
         "connections_max_idle_ms": max(540_000, 2 * config.request_timeout_ms),
         "bootstrap_timeout_ms": config.request_timeout_ms,
@@ -83,41 +86,76 @@ def connection(config: KafkaConfig, context: DriverContext) -> dict[str, Any]:
     }
     if config.broker_version is not None:
         arguments["api_version"] = tuple(int(part) for part in config.broker_version.split("."))
-    secrets = Secrets(context.secrets_root)
     if config.tls is not None:
-        arguments["ssl_context"] = _tls(config.tls, context, secrets)
+        arguments["ssl_context"] = _tls(config.tls, context)
         arguments["ssl_check_hostname"] = config.tls.check_hostname
     if config.sasl is not None:
-        host = config.brokers[0].rpartition(":")[0] if len(config.brokers) == 1 else None
-        at = "driver.stream.kafka.sasl"
+        username, password = sasl_values(config, context)
         arguments["sasl_mechanism"] = config.sasl.mechanism
-        arguments["sasl_plain_username"] = secrets.value(config.sasl.username, f"{at}.username", host)
-        arguments["sasl_plain_password"] = secrets.value(config.sasl.password, f"{at}.password", host)
+        arguments["sasl_plain_username"] = username
+        arguments["sasl_plain_password"] = password
     return arguments
 
 
-def _tls(tls: KafkaTls, context: DriverContext, secrets: Secrets) -> ssl.SSLContext:
+def client_id(context: DriverContext) -> str:
+    """What brokers see of us."""
+    return f"rootsys-{context.name}" if context.name else "rootsys"
+
+
+def sasl_values(config: KafkaConfig, context: DriverContext) -> tuple[str, str]:
+    """User and password."""
+    assert config.sasl is not None
+    secrets = Secrets(context.secrets_root)
+    host = config.brokers[0].rpartition(":")[0] if len(config.brokers) == 1 else None
+    at = "driver.stream.kafka.sasl"
+    return (
+        secrets.value(config.sasl.username, f"{at}.username", host),
+        secrets.value(config.sasl.password, f"{at}.password", host),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPaths:
+    """The files of a ``tls`` block, each below a folder that the project allows."""
+
+    ca: str | None
+    cert: str | None
+    key: str | None
+
+
+def tls_paths(tls: KafkaTls, context: DriverContext) -> TlsPaths:
+    """Raise ConfigError for a file outside of what the project allows."""
+
     def path(name: str | None, member: str) -> str | None:
         if name is None:
             return None
         roots = (*context.data_roots, context.secrets_root) if context.data_roots else (Path("/"),)
         return str(inside_roots(name, context.root, roots, f"driver.stream.kafka.tls.{member}"))
 
+    return TlsPaths(path(tls.ca_file, "ca_file"), path(tls.cert_file, "cert_file"), path(tls.key_file, "key_file"))
+
+
+def tls_password(tls: KafkaTls, context: DriverContext) -> str | None:
+    """The password of our own key."""
+    if tls.key_password is None:
+        return None
+    return Secrets(context.secrets_root).value(tls.key_password, "driver.stream.kafka.tls.key_password")
+
+
+def _tls(tls: KafkaTls, context: DriverContext) -> ssl.SSLContext:
+    paths = tls_paths(tls, context)
     found = ssl.create_default_context()
     found.minimum_version = ssl.TLSVersion.TLSv1_2
     found.check_hostname = tls.check_hostname
-    at = "driver.stream.kafka.tls"
     try:
-        if tls.ca_file is not None:
-            found.load_verify_locations(path(tls.ca_file, "ca_file"))
-        if tls.cert_file is not None:
-            password = None if tls.key_password is None else secrets.value(tls.key_password, f"{at}.key_password")
-            found.load_cert_chain(
-                path(tls.cert_file, "cert_file") or "", path(tls.key_file, "key_file"), password=password
-            )
+        if paths.ca is not None:
+            found.load_verify_locations(paths.ca)
+        if paths.cert is not None:
+            found.load_cert_chain(paths.cert, paths.key, password=tls_password(tls, context))
     except (OSError, ssl.SSLError) as error:
         reason = error.strerror if type(error) is not ssl.SSLError else "it is not PEM, or the password is wrong"
-        raise ConfigError(f"{at}: a certificate or key cannot be used: {reason}", code="KAFKA.TLS_FILE") from None
+        message = f"driver.stream.kafka.tls: a certificate or key cannot be used: {reason}"
+        raise ConfigError(message, code="KAFKA.TLS_FILE") from None
     return found
 
 

@@ -4,6 +4,7 @@ Source: the decision record in spec/1-reference.md 1.15.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ from typing import Any, Final
 from kafka import KafkaConsumer
 
 from rootsys_dagster.core.driver_config import DriverConfig
+from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.ports import Batch, Driver, DriverContext, Place
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.registry import DRIVERS
@@ -29,7 +31,8 @@ from rootsys_dagster.drivers.kafka.offsets import (
     offsets_of,
     position_of,
 )
-from rootsys_dagster.drivers.kafka.polls import Polls
+from rootsys_dagster.drivers.kafka.polls import Polls, Reader
+from rootsys_dagster.drivers.kafka.python_reader import PythonReader
 
 FILE_KINDS: Final = {"json": "jsonl", "text": "text", "binary": "binary"}
 CONTENT_TYPES: Final = {"json": "application/json", "text": "text/plain", "binary": "application/octet-stream"}
@@ -143,18 +146,33 @@ class StreamDriver(Driver[DriverConfig]):
 
     def _read(self, client: KafkaConsumer, resume: Position | None) -> Iterator[Batch]:
         ends = look(client, self.kafka)
-        polls = Polls(client, self.kafka, self._start(client, resume, ends), ends.end)
         content_type = self.config.content_type or CONTENT_TYPES[self.kafka.format]
         batches = Batches(self.kafka, content_type, self.config.filename, self.context.max_record_bytes)
         position = resume
-        for records in polls.read():
-            for batch in batches.of(records, polls.next):
-                position = batch.position
-                yield batch
+        start = self._start(client, resume, ends)
+        with self._reader(client) as reader:
+            polls = Polls(reader, client, self.kafka, start, ends.end)
+            for polled in polls.read():
+                for batch in batches.of(polled, polls.next):
+                    position = batch.position
+                    yield batch
         end = position_of(polls.next)
         if end != position:
             # Markers of transactions and what was compacted away are no units, and "latest" is a place to keep as well.
             yield batches.nothing(end)
+
+    def _reader(self, client: KafkaConsumer) -> AbstractContextManager[Reader]:
+        if self.kafka.client == "kafka-python":
+            return nullcontext(PythonReader(client, self.kafka))
+        try:
+            from rootsys_dagster.drivers.kafka.confluent_reader import confluent_reader
+        except ImportError as error:
+            message = (
+                'driver.stream.kafka.client: "confluent" needs a library of its own: '
+                "pip install 'rootsys-dagster[confluent]'"
+            )
+            raise ConfigError(message, code="KAFKA.CLIENT_MISSING") from error
+        return confluent_reader(self.kafka, self.context)
 
 
 def _stand_in(config: DriverConfig, kafka: KafkaConfig, context: DriverContext) -> Driver[DriverConfig]:

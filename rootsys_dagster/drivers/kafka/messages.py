@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
-from kafka.consumer.fetcher import ConsumerRecord
 
 from rootsys_dagster.core.one_line import one_line
 from rootsys_dagster.core.ports import Batch, Oversized, PayloadKind
@@ -15,6 +14,7 @@ from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.registry import LOCATORS
 from rootsys_dagster.core.stream_config import KafkaConfig
 from rootsys_dagster.drivers.kafka.offsets import Offsets, position_of
+from rootsys_dagster.drivers.kafka.polled import Headers, Polled
 from rootsys_dagster.drivers.whole_lines import KEPT_BYTES
 
 Text: TypeAlias = str | dict[str, str]
@@ -70,6 +70,9 @@ class Messages:
 
     def positions(self, units: Sequence[bytes]) -> Iterable[bytes]:
         """``{"partition": 0, "offset": 42, "timestamp": …, "key": …, "headers": [["name", "value"]]}`` of each unit."""
+        if (self.keys, self.headers, self.tombstones, self.sha256) == (None,) * 4 and None not in self.timestamps:
+            plain = b'{"partition":%d,"offset":%%d,"timestamp":%%d}' % self.partition
+            return [plain % place for place in zip(self.offsets, self.timestamps, strict=True)]
         nothing: list[None] = [None] * len(units)
         places = [
             Place(self.partition, offset, timestamp, key, headers)
@@ -133,60 +136,65 @@ class Batches:
         """A batch that only moves the position."""
         return Batch([], self.kind, Messages(self.locator, self.content_type, self.filename, 0, [], []), position, 0)
 
-    def of(self, records: Sequence[ConsumerRecord], offsets: Offsets) -> Iterator[Batch]:
-        """The batches of *records*; *offsets* is where all partitions are, and moves with each batch."""
-        group: list[ConsumerRecord] = []
-        size = 0
-        for record in records:
-            length = 0 if record.value is None else len(record.value)
-            if group and (length > self.max_record_bytes or size + length > self.config.max_batch_bytes):
-                yield self._batch(group, offsets)
-                group, size = [], 0
-            group.append(record)
-            size += length
-            if length > self.max_record_bytes:
-                yield self._batch(group, offsets)
-                group, size = [], 0
-        if group:
-            yield self._batch(group, offsets)
+    def of(self, polled: Polled, offsets: Offsets) -> Iterator[Batch]:
+        """The batches of *polled*; *offsets* is where all partitions are, and moves with each batch."""
+        for begin, end in self._cuts(polled.values):
+            yield self._batch(polled.part(begin, end), offsets)
 
-    def _batch(self, records: list[ConsumerRecord], offsets: Offsets) -> Batch:
-        raw_bytes = sum(len(record.value) for record in records if record.value is not None)
-        partition = records[0].partition
-        offsets[partition] = records[-1].offset + 1
+    def _cuts(self, values: Sequence[bytes | None]) -> Iterator[tuple[int, int]]:
+        """From where to where each batch goes; a message above the limit is a batch of its own."""
+        sizes = [len(value) if value is not None else 0 for value in values]
+        begin = size = 0
+        if sum(sizes) > self.config.max_batch_bytes or max(sizes) > self.max_record_bytes:
+            for number, length in enumerate(sizes):
+                alone = length > self.max_record_bytes
+                if number > begin and (alone or size + length > self.config.max_batch_bytes):
+                    yield begin, number
+                    begin, size = number, 0
+                size += length
+                if alone:
+                    yield begin, number + 1
+                    begin, size = number + 1, 0
+        if begin < len(sizes):
+            yield begin, len(sizes)
+
+    def _batch(self, polled: Polled, offsets: Offsets) -> Batch:
+        offsets[polled.partition] = polled.offsets[-1] + 1
         position = position_of(offsets)
         skipped: dict[str, int] = {}
-        if self.config.tombstones == "skip":
-            kept = [record for record in records if record.value is not None]
-            if len(kept) < len(records):
-                skipped = {"tombstone": len(records) - len(kept)}
-                records = kept
-        units = [self._unit(record.value) for record in records]
+        tombstones = [number for number, value in enumerate(polled.values) if value is None]
+        if tombstones and self.config.tombstones == "skip":
+            skipped = {"tombstone": len(tombstones)}
+            polled, tombstones = polled.where([value is not None for value in polled.values]), []
+        units = self._units(polled.values)
+        raw_bytes = sum(len(value) for value in polled.values if value is not None)
         oversized = None
         if len(units) == 1 and len(units[0]) > self.max_record_bytes:
-            value = records[0].value
-            oversized = Oversized(len(value), hashlib.sha256(value).hexdigest())
-            units = [value[:KEPT_BYTES]]
-        tombstones = [number for number, record in enumerate(records) if record.value is None]
+            oversized = Oversized(len(units[0]), hashlib.sha256(units[0]).hexdigest())
+            units = [units[0][:KEPT_BYTES]]
+        has_times = not polled.timestamps or min(polled.timestamps) >= 0
         locators = Messages(
             locator=self.locator,
             content_type=self.content_type,
             filename=self.filename,
-            partition=partition,
-            offsets=[record.offset for record in records],
-            timestamps=[record.timestamp if record.timestamp >= 0 else None for record in records],
-            keys=_or_none([text_of(record.key) for record in records]),
-            headers=_or_none([_headers(record) for record in records]),
+            partition=polled.partition,
+            offsets=list(polled.offsets),
+            timestamps=list(polled.timestamps) if has_times else [at if at >= 0 else None for at in polled.timestamps],
+            keys=None if _all_none(polled.keys) else [text_of(key) for key in polled.keys],
+            headers=[_headers(one) for one in polled.headers] if any(polled.headers) else None,
             tombstones=tombstones or None,
             length=oversized.length if oversized else None,
             sha256=oversized.sha256 if oversized else None,
         )
         return Batch(units, self.kind, locators, position, raw_bytes, oversized, keeps_blank=True, skipped=skipped)
 
-    def _unit(self, value: bytes | None) -> bytes:
-        if value is None:
-            return b"null" if self.kind == "json" else b""
-        return on_one_line(value) if self.kind == "json" and b"\n" in value else value
+    def _units(self, values: Sequence[bytes | None]) -> list[bytes]:
+        nothing = b"null" if self.kind == "json" else b""
+        units = [nothing if value is None else value for value in values]
+        # Looked for in all at once, because most messages have none.
+        if self.kind == "json" and b"\n" in b"".join(units):
+            return [on_one_line(unit) if b"\n" in unit else unit for unit in units]
+        return units
 
 
 def on_one_line(value: bytes) -> bytes:
@@ -211,9 +219,9 @@ def text_of(value: bytes | None) -> Text | None:
         return {"base64": base64.b64encode(value).decode()}
 
 
-def _headers(record: ConsumerRecord) -> list[Header] | None:
-    return [[name, text_of(value)] for name, value in record.headers] if record.headers else None
+def _headers(headers: Headers | None) -> list[Header] | None:
+    return [[name, text_of(value)] for name, value in headers] if headers else None
 
 
-def _or_none(values: list[Any]) -> list[Any] | None:
-    return values if any(value is not None for value in values) else None
+def _all_none(values: Sequence[Any]) -> bool:
+    return values.count(None) == len(values)
