@@ -55,6 +55,12 @@ class ProjectFolder:
         path.write_text(json.dumps({"name": name, "inputs": inputs, **members}))
         return path
 
+    def group(self, name: str, members: list[str], **more: Any) -> Path:
+        """Write a group file."""
+        path = self.root / "interfaces" / f"{name}.group.json"
+        path.write_text(json.dumps({"name": name, "members": members, **more}))
+        return path
+
     def data(self, name: str, lines: Lines, *, append: bool = False) -> Path:
         """Write a file of lines under ``data/``; objects are dumped as compact JSON."""
         path = self.root / "data" / name

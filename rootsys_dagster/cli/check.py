@@ -1,6 +1,6 @@
 """``rootsys check``: every problem of every file, before anything runs."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rootsys_dagster.core.connections import CONNECTIONS
 from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import InvalidFileError, Problem, RootsysError
 from rootsys_dagster.core.project import InterfaceFile, Project, load_project, read_interface_file
-from rootsys_dagster.core.project_file import read_fabric_file
+from rootsys_dagster.core.project_file import FoundFile, read_fabric_file, read_group_file
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ def check(
     project: Path | None,
     contract_registry: Path | None,
 ) -> None:
-    """Report every problem of every interface and fabric file, and of the inputs that they name.
+    """Report every problem of every interface, fabric and group file, and of the inputs that they name.
 
     NAME is an interface or fabric of the project, PATH a file anywhere. Exit code 2 when there is a problem.
     """
@@ -64,6 +64,9 @@ def check(
                 checked.add(path, loaded.connections.problems)
         for entry in named(loaded, names):
             check_entry(entry, loaded, checked, online=online)
+        for group in loaded.groups if not names else ():
+            checked.warnings += [(str(group.path), warning) for warning in group.warnings]
+            checked.add(group.path, group.problems)
     print_findings(checked, as_json)
     ctx.exit(2 if checked.problems else 0)
 
@@ -82,10 +85,16 @@ def named(project: Project, names: list[str]) -> list[Entry]:
 
 def check_file(path: Path, checked: Checked) -> None:
     """A file on its own: no contract registry, no neighbours."""
-    read = read_fabric_file if path.name.endswith(".fabric.json") else read_interface_file
-    file = read(path)
+    file = reader(path)(path)
     checked.warnings += [(str(path), warning) for warning in file.warnings]
     checked.add(path, file.problems)
+
+
+def reader(path: Path) -> Callable[[Path], FoundFile]:
+    """What reads the kind of file that the name of *path* says."""
+    if path.name.endswith(".group.json"):
+        return read_group_file
+    return read_fabric_file if path.name.endswith(".fabric.json") else read_interface_file
 
 
 def check_entry(entry: Entry, project: Project, checked: Checked, *, online: bool) -> None:

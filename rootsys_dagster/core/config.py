@@ -1,6 +1,6 @@
 """What a person types: the frozen base model, the kinds of text and number in it, and the collector of its problems."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -57,6 +57,17 @@ class Findings:
         """Report text that is there and holds nothing but spaces."""
         if text is not None and not text.strip():
             self.add(code, pointer, "must not be blank")
+
+    def blank_entries(self, code: str, pointer: str, texts: Iterable[str]) -> None:
+        """Report each entry of an array that holds nothing but spaces."""
+        for index, text in enumerate(texts):
+            self.blank(code, f"{pointer}/{index}", text)
+
+    def repeated_entries(self, code: str, pointer: str, entries: Sequence[object]) -> None:
+        """Report each entry of an array that was there before."""
+        for index, entry in enumerate(entries):
+            if (first := entries.index(entry)) < index:
+                self.add(code, f"{pointer}/{index}", f"repeats entry {first}; remove it", [f"{pointer}/{first}"])
 
     def below_one(self, code: str, pointer: str, number: int | None) -> None:
         """Report a number that is there and below 1."""

@@ -7,12 +7,12 @@ from pydantic import ConfigDict, Field
 
 from rootsys_dagster.core.config import Findings, Text
 from rootsys_dagster.core.document import parse_document, read_file
-from rootsys_dagster.core.interface import Described
+from rootsys_dagster.core.interface import MakesAssets
 
 RECORD_KEY: Final = ("source", "interface.name", "interface.version", "record_id")
 
 
-class Fabric(Described):
+class Fabric(MakesAssets):
     """The records of several interfaces or fabrics as one, duplicates apart."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["name", "inputs"]})

@@ -15,6 +15,7 @@ from rootsys_dagster.core.incremental import Incremental, Watermark
 from rootsys_dagster.core.policy import CommitEvery, DeadLetterPolicy, Limits, OnFail
 from rootsys_dagster.core.rest_config import RestConfig
 from rootsys_dagster.core.rules import SCHEMA_REF, Rule, check_rules
+from rootsys_dagster.core.schedule import Automation, Schedule
 
 RecordIdPolicy = Literal["strict", "hash_fallback"]
 
@@ -34,15 +35,8 @@ class Described(Config):
     description: str | None = None
     owners: tuple[str, ...] = Field(default=(), description="Mail addresses, or team:name.")
     tags: dict[str, str] = Field(default={})
-    asset: str | None = Field(
-        default=None,
-        description="The name of the asset, when the one made from the name of this file is taken.",
-        json_schema_extra={"pattern": f"^{ASSET_NAME.pattern}$"},
-    )
 
     def check(self, at: str, found: Findings) -> None:
-        if self.asset is not None and not ASSET_NAME.fullmatch(self.asset):
-            found.add("ASSET_NAME_INVALID", f"{at}/asset", "must hold only letters, digits and '_', and not be empty")
         for index, owner in enumerate(self.owners):
             if not OWNER.fullmatch(owner):
                 found.add("OWNER_INVALID", f"{at}/owners/{index}", 'must be a mail address or "team:name"')
@@ -55,7 +49,23 @@ class Described(Config):
                 found.add("TAG_VALUE_INVALID", f"{at}/tags", message)
 
 
-class Interface(Described):
+class MakesAssets(Described):
+    """What an interface and a fabric say alike: both make assets."""
+
+    asset: str | None = Field(
+        default=None,
+        description="The name of the asset, when the one made from the name of this file is taken.",
+        json_schema_extra={"pattern": f"^{ASSET_NAME.pattern}$"},
+    )
+    automation: Automation | None = Field(default=None, description="Run by itself when what it needs has new data.")
+
+    def check(self, at: str, found: Findings) -> None:
+        if self.asset is not None and not ASSET_NAME.fullmatch(self.asset):
+            found.add("ASSET_NAME_INVALID", f"{at}/asset", "must hold only letters, digits and '_', and not be empty")
+        super().check(at, found)
+
+
+class Interface(MakesAssets):
     """One source seen one way: where it is read, what identifies a record, what a record must have."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["name", "version", "driver"]})
@@ -87,6 +97,12 @@ class Interface(Described):
         default=None, description="How a run goes on behind what is committed, where the source can be asked for it."
     )
     watermarks: tuple[Watermark, ...] = Field(default=(), description="Values that a query asks for when a run begins.")
+    schedule: Schedule | None = Field(default=None, description="When to run it; a group has schedules of its own.")
+    depends_on: tuple[Text, ...] = Field(
+        default=(),
+        description="Interfaces or fabrics, by name or name@version, that run before this one where all of them run.",
+        json_schema_extra={"uniqueItems": True},
+    )
 
     def check(self, at: str, found: Findings) -> None:
         super().check(at, found)
@@ -105,6 +121,17 @@ class Interface(Described):
             self.dead_letters.check(f"{at}/dead_letters", found)
         self.check_rules(at, found)
         self.check_places(at, found)
+        self.check_order(at, found)
+
+    def check_order(self, at: str, found: Findings) -> None:
+        """When it runs, and behind what."""
+        if self.schedule is not None:
+            self.schedule.check(f"{at}/schedule", found)
+        found.blank_entries("DEPENDS_ON_EMPTY", f"{at}/depends_on", self.depends_on)
+        found.repeated_entries("DEPENDS_ON_REPEATED", f"{at}/depends_on", self.depends_on)
+        if self.automation is not None and not self.depends_on:
+            message = 'waits for what this interface depends on, and it names nothing; add "depends_on"'
+            found.add("AUTOMATION_NEEDS_DEPENDS_ON", f"{at}/automation", message, [f"{at}/depends_on"])
 
     def check_rules(self, at: str, found: Findings) -> None:
         """What records must be, by rules of this file and by a contract."""

@@ -1,4 +1,4 @@
-"""The project folder: its interface and fabric files, its contract registry, and where state and data may be."""
+"""The project folder: its interface, fabric and group files, its contract registry, and where state and data may be."""
 
 import hashlib
 import os
@@ -9,18 +9,24 @@ from typing import Final
 from rootsys_dagster.core.connections import CONNECTIONS, Connections, load_connections
 from rootsys_dagster.core.contract import ContractRegistry, load_registry
 from rootsys_dagster.core.errors import ConfigError, InvalidFileError, Problem
-from rootsys_dagster.core.project_checks import Nothing, by_name, check_together, look_up
+from rootsys_dagster.core.order import Entry, check_groups, members_of
+from rootsys_dagster.core.project_checks import check_together
 from rootsys_dagster.core.project_file import (
     FabricFile,
+    GroupFile,
     InterfaceFile,
     ProjectFile,
     asset_name,
     read_fabric_file,
+    read_group_file,
     read_interface_file,
 )
+from rootsys_dagster.core.reference import Nothing, by_name, look_up
+from rootsys_dagster.core.spelling import did_you_mean, shown
 
 __all__ = [
     "FabricFile",
+    "GroupFile",
     "InterfaceFile",
     "Project",
     "ProjectFile",
@@ -54,6 +60,7 @@ class Project:
     connections: Connections = field(default_factory=Connections)
     interfaces: tuple[InterfaceFile, ...] = ()
     fabrics: tuple[FabricFile, ...] = ()
+    groups: tuple[GroupFile, ...] = ()
 
     def interface(self, name: str, version: str | None = None) -> InterfaceFile:
         """The file of an interface; *name* may also be ``name@version``.
@@ -76,6 +83,27 @@ class Project:
         if isinstance(file, Nothing):
             raise ConfigError(file.message, code="PROJECT.FABRIC_" + file.code)
         return file
+
+    def group(self, name: str) -> GroupFile:
+        """The file of a group.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        found = next((file for file in self.groups if file.name == name), None)
+        if found is None:
+            hint = did_you_mean(name, (file.name for file in self.groups)) or "; groups are interfaces/*.group.json"
+            raise ConfigError(f"no group is called {shown(name)}{hint}", code="PROJECT.GROUP_UNKNOWN")
+        return found
+
+    def members(self, file: GroupFile) -> list[tuple[int, Entry]]:
+        """The files that a group runs, in its order, each with its place from 0 on.
+
+        Raises:
+            InvalidFileError: with every problem of the group file.
+        """
+        file.require()
+        return members_of(file, by_name([*self.interfaces, *self.fabrics]))
 
     def inputs(self, file: FabricFile) -> tuple[InterfaceFile | FabricFile, ...]:
         """The files that a fabric merges, in its order.
@@ -115,7 +143,7 @@ def load_project(
     """
     root = find_root(root)
     connections = load_connections(root)
-    interfaces, fabrics = read_files(root, connections)
+    interfaces, fabrics, groups = read_files(root, connections)
     contracts_path = contracts_path.resolve() if contracts_path else root / ALLOWLIST
     registry, contract_problems = read_registry(contracts_path, root)
     interfaces, fabrics = check_together(interfaces, fabrics, registry)
@@ -130,6 +158,7 @@ def load_project(
         connections=connections,
         interfaces=interfaces,
         fabrics=fabrics,
+        groups=check_groups(groups, [*interfaces, *fabrics]),
     )
 
 
@@ -171,16 +200,20 @@ def find_root(root: Path | None) -> Path:
     raise ConfigError(message, code="PROJECT.NOT_FOUND")
 
 
-def read_files(root: Path, connections: Connections) -> tuple[tuple[InterfaceFile, ...], tuple[FabricFile, ...]]:
-    """Every interface and every fabric file, by name; hidden ones and groups are neither."""
+def read_files(
+    root: Path, connections: Connections
+) -> tuple[tuple[InterfaceFile, ...], tuple[FabricFile, ...], tuple[GroupFile, ...]]:
+    """Every interface, fabric and group file, by name; hidden ones are none of them."""
     folder = root / INTERFACES
     try:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
     except OSError as error:
         raise ConfigError(f"{folder} cannot be listed: {error.strerror}", code="PROJECT.NOT_FOUND") from error
     fabrics = [name for name in names if name.endswith(".fabric.json")]
+    groups = [name for name in names if name.endswith(".group.json")]
     interfaces = [name for name in names if not name.endswith((".fabric.json", ".group.json"))]
     return (
         tuple(read_interface_file(folder / name, root, connections) for name in interfaces),
         tuple(read_fabric_file(folder / name, root) for name in fabrics),
+        tuple(read_group_file(folder / name, root) for name in groups),
     )

@@ -3,55 +3,15 @@
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeVar
 
 from rootsys_dagster.core.contract import ContractRegistry
 from rootsys_dagster.core.errors import Problem
+from rootsys_dagster.core.order import check_depends_on, way_back
 from rootsys_dagster.core.project_file import FabricFile, InterfaceFile, ProjectFile
-from rootsys_dagster.core.spelling import did_you_mean, shown
-
-Found = dict[Path, list[Problem]]
-F = TypeVar("F", bound=ProjectFile)
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """Why a name leads to no file, or to more than one."""
-
-    code: Literal["UNKNOWN", "AMBIGUOUS"]
-    message: str
-
-
-def by_name(files: Iterable[F]) -> dict[str, list[F]]:
-    """The files to look up in, in order."""
-    named = defaultdict[str, list[F]](list)
-    for file in files:
-        named[file.name].append(file)
-    return named
-
-
-def look_up(reference: str, named: Mapping[str, Sequence[F]], what: str) -> F | Nothing:
-    """The one file that *reference*, ``name`` or ``name@version``, means.
-
-    Args:
-        what: the kind of thing that is looked for, for messages.
-    """
-    found = named.get(reference, ())
-    name, _, version = reference.rpartition("@")
-    if not found and name:
-        found = [file for file in named.get(name, ()) if file.version == version]
-    found = [file for file in found if file.model is not None] or found
-    # Two files with one name and version are a problem of both, which is said when either is used.
-    if len({file.version for file in found}) == 1:
-        return found[0]
-    if found:
-        choices = " or ".join(shown(f"{file.name}@{file.version}") for file in found)
-        return Nothing("AMBIGUOUS", f"{shown(reference)} has {len(found)} versions; write {choices}")
-    hint = did_you_mean(reference, named) or "; see 'rootsys show' for the names there are"
-    return Nothing("UNKNOWN", f"no {what} is called {shown(reference)}{hint}")
+from rootsys_dagster.core.reference import Found, Nothing, by_name, look_up
 
 
 def check_together(
@@ -71,6 +31,7 @@ def check_together(
     check_dead_letter_files(interfaces, found)
     check_inputs(interfaces, fabrics, found)
     check_cycles(fabrics, found)
+    check_depends_on(interfaces, fabrics, found)
     return (
         tuple(replace(file, problems=(*file.problems, *found.get(file.path, ()))) for file in interfaces),
         tuple(replace(file, problems=(*file.problems, *found.get(file.path, ()))) for file in fabrics),
@@ -170,7 +131,7 @@ def check_inputs(interfaces: Sequence[InterfaceFile], fabrics: Sequence[FabricFi
 def check_cycles(fabrics: Sequence[FabricFile], found: Found) -> None:
     """Report each fabric that is, through others, its own input."""
     named = by_name(fabrics)
-    feeds: dict[Path, list[FabricFile]] = {}
+    feeds: dict[Path, list[InterfaceFile | FabricFile]] = {}
     for file in fabrics:
         targets = [look_up(name, named, "fabric") for name in (file.fabric.inputs if file.fabric is not None else ())]
         feeds[file.path] = [target for target in targets if not isinstance(target, Nothing)]
@@ -179,17 +140,3 @@ def check_cycles(fabrics: Sequence[FabricFile], found: Found) -> None:
             names = " → ".join(json.dumps(step.name, ensure_ascii=False) for step in way)
             message = f"is its own input: {names}; take one of them out"
             found[file.path].append(Problem("FABRIC_CYCLE", "/inputs", message))
-
-
-def way_back(start: FabricFile, feeds: dict[Path, list[FabricFile]]) -> list[FabricFile] | None:
-    """The shortest way from *start* over its inputs back to itself."""
-    ways = [[start]]
-    seen = set[Path]()
-    for way in ways:
-        for target in feeds[way[-1].path]:
-            if target.path == start.path:
-                return [*way, target]
-            if target.path not in seen:
-                seen.add(target.path)
-                ways.append([*way, target])
-    return None

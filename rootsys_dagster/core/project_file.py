@@ -1,4 +1,4 @@
-"""An interface or fabric file of a project as it was found: loaded, or broken with its problems, but never raised."""
+"""A file of a project as it was found: interface, fabric or group, loaded or broken with its problems, never raised."""
 
 import hashlib
 import os
@@ -15,6 +15,7 @@ from rootsys_dagster.core.document import parse_document, read_file
 from rootsys_dagster.core.driver_config import FILE_KINDS
 from rootsys_dagster.core.errors import ConfigError, InvalidFileError, Problem
 from rootsys_dagster.core.fabric import Fabric, parse_fabric
+from rootsys_dagster.core.group import Group, parse_group
 from rootsys_dagster.core.interface import Interface, parse_interface, warnings_of
 from rootsys_dagster.core.record_contract import RecordContract, bound
 
@@ -22,8 +23,8 @@ PROFILE_VARIABLE: Final = "ROOTSYS_LINT_PROFILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectFile:
-    """What both kinds of file have in common.
+class FoundFile:
+    """What all kinds of file have in common.
 
     Args:
         sha256: of the bytes of the file, lower-case hex; empty when it could not be read.
@@ -38,6 +39,16 @@ class ProjectFile:
     warnings: tuple[Problem, ...] = ()
     declared_name: str = ""
 
+    def refuse_if_broken(self) -> None:
+        """Raises: InvalidFileError: with every problem, when there is one."""
+        if self.problems:
+            raise InvalidFileError(str(self.path), self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectFile(FoundFile):
+    """A file that makes assets: what interfaces and fabrics have in common."""
+
     @property
     def model(self) -> Interface | Fabric | None:
         """What was loaded; None when the file itself is broken."""
@@ -46,10 +57,7 @@ class ProjectFile:
     @property
     def name(self) -> str:
         """The name of the interface or fabric; a broken file that does not say one goes by its file name."""
-        model = self.model
-        return (
-            model.name if model is not None else self.declared_name or re.sub(r"(\.fabric)?\.json$", "", self.path.name)
-        )
+        return self.model.name if self.model is not None else self.declared_name or stem(self.path)
 
     @property
     def version(self) -> str:
@@ -60,11 +68,6 @@ class ProjectFile:
     def asset(self) -> str:
         """The name of its asset."""
         return asset_name(self.model) if self.model is not None else asset_safe(self.name)
-
-    def refuse_if_broken(self) -> None:
-        """Raises: InvalidFileError: with every problem, when there is one."""
-        if self.problems:
-            raise InvalidFileError(str(self.path), self.problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +116,33 @@ class FabricFile(ProjectFile):
         self.refuse_if_broken()
         assert self.fabric is not None
         return self.fabric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFile(FoundFile):
+    """One ``interfaces/*.group.json``."""
+
+    group: Group | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the group; a broken file that does not say one goes by its file name."""
+        return self.group.name if self.group is not None else self.declared_name or stem(self.path)
+
+    def require(self) -> Group:
+        """The group, fit to run.
+
+        Raises:
+            InvalidFileError: with every problem of the file.
+        """
+        self.refuse_if_broken()
+        assert self.group is not None
+        return self.group
+
+
+def stem(path: Path) -> str:
+    """The name of a file without what says its kind."""
+    return re.sub(r"(\.fabric|\.group)?\.json$", "", path.name)
 
 
 def asset_name(described: Interface | Fabric) -> str:
@@ -198,6 +228,16 @@ def read_fabric_file(path: Path, root: Path | None = None) -> FabricFile:
         return FabricFile(path=path, sha256=digest(text), fabric=parse_fabric(text, str(path)))
     except InvalidFileError as error:
         return FabricFile(path=path, sha256=digest(text), problems=error.problems, declared_name=declared_name(text))
+
+
+def read_group_file(path: Path, root: Path | None = None) -> GroupFile:
+    """One group file with its problems; with *root*, a link that leads out of it is a problem."""
+    text = b""
+    try:
+        text = read_inside(path, root)
+        return GroupFile(path=path, sha256=digest(text), group=parse_group(text, str(path)))
+    except InvalidFileError as error:
+        return GroupFile(path=path, sha256=digest(text), problems=error.problems, declared_name=declared_name(text))
 
 
 def read_inside(path: Path, root: Path | None) -> bytes:

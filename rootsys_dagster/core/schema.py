@@ -13,12 +13,14 @@ from pydantic_core import core_schema
 from rootsys_dagster.core.config import Config
 from rootsys_dagster.core.connections import ConnectionsFile
 from rootsys_dagster.core.fabric import Fabric
+from rootsys_dagster.core.group import Group
 from rootsys_dagster.core.interface import Interface
 from rootsys_dagster.core.record_contract import RecordContract
 
 SCHEMAS: Final[dict[str, type[Config]]] = {
     "interface.schema.json": Interface,
     "fabric.schema.json": Fabric,
+    "group.schema.json": Group,
     "contract.schema.json": RecordContract,
     "connections.schema.json": ConnectionsFile,
 }

@@ -298,6 +298,11 @@ OUR_CODES: list[tuple[str, str, Document]] = [
     ("DB_CONNECT_TIMEOUT_INVALID", "/driver/db/connect_timeout_ms", db(connect_timeout_ms=0)),
     ("DB_STATEMENT_TIMEOUT_INVALID", "/driver/db/statement_timeout_ms", db(statement_timeout_ms=0)),
     ("DB_IDLE_TIMEOUT_INVALID", "/driver/db/idle_timeout_ms", db(idle_timeout_ms=-1)),
+    ("DEPENDS_ON_EMPTY", "/depends_on/0", interface(depends_on=[" "])),
+    ("DEPENDS_ON_REPEATED", "/depends_on/1", interface(depends_on=["qms", "qms"])),
+    ("AUTOMATION_NEEDS_DEPENDS_ON", "/automation", interface(automation={"kind": "eager"})),
+    ("SCHEDULE_CRON_INVALID", "/schedule/cron", interface(schedule={"cron": "0 20 2 * * *"})),
+    ("SCHEDULE_TIMEZONE_UNKNOWN", "/schedule/timezone", interface(schedule={"cron": "0 2 * * *", "timezone": "Mars"})),
 ]  # fmt: skip
 
 
@@ -353,6 +358,7 @@ def test_no_code_stands_in_the_source_that_is_not_listed_here() -> None:
         "rest_auth_config",
         "rest_paging_config",
         "rules",
+        "schedule",
     ]
     folder = Path(rootsys_dagster.core.__path__[0])
     written = {code for module in modules for code in codes_in(folder / f"{module}.py")}

@@ -56,7 +56,7 @@ def test_interfaces_and_fabrics_are_found_by_their_names_and_nothing_else_is(fol
     folder.interface("mes.json", "mes")
     folder.interface("a.b.json", "qms")
     folder.fabric("defects.fabric.json", "defects", ["mes", "qms"])
-    folder.write("quality.group.json", {"anything": 1})
+    folder.write("quality.group.json", {"name": "quality", "members": ["mes"]})
     folder.write(".hidden.json", {"broken": 1})
     (folder.root / "interfaces" / "notes.md").write_text("no")
     (folder.root / "interfaces" / "sub").mkdir()
