@@ -47,6 +47,7 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 @click.argument("names", nargs=-1)
 @options(
     click.option("--all", "everything", is_flag=True, help="Every enabled interface, then every fabric."),
+    click.option("--group", help="The members of a group, in its order; those that are switched off are left out."),
     click.option("--interface", type=PATH, help="An interface file, with or without a project around it."),
     click.option("--output", type=PATH, help="JSON lines of the records; required with --interface alone."),
     click.option("--input", help="What to read instead of driver.input; - is standard input. File kinds only."),
@@ -71,6 +72,7 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     ),
     click.option("--interval-seconds", type=click.IntRange(min=1)),
     click.option("--max-runs", type=click.IntRange(min=1)),
+    click.option("--every-s", type=click.IntRange(min=1), help="Short for interval mode with so many seconds."),
     click.option("--replay-dlq", type=PATH, help="Run these dead letters again instead of reading the source."),
     click.option("--replay-dlq-source", type=click.Choice(["file", "sqlite"]), default="file", show_default=True),
     click.option("--replay-dlq-table", default="dead_letters", show_default=True, callback=table_name),
@@ -87,6 +89,7 @@ def run(ctx: click.Context, **given: Any) -> None:
     \b
     rootsys run mes qms defects        by name, in a project: on from the last commit
     rootsys run --all                  all of them, fabrics last
+    rootsys run --group nightly        the members of a group, in its order
     rootsys run --interface F --output O                  everything from the beginning into O
     rootsys run --interface F --state-root D [--output O] on from the last commit in D
 
@@ -94,6 +97,10 @@ def run(ctx: click.Context, **given: Any) -> None:
     3 refused because it is paused, 130 interrupted. With --interface a wrong file is 1 too.
     """
     mode, seconds, runs = given.pop("schedule_mode"), given.pop("interval_seconds"), given.pop("max_runs")
+    if (every_s := given.pop("every_s")) is not None:
+        if seconds is not None:
+            raise click.UsageError("--every-s and --interval-seconds are one; give one of them")
+        mode, seconds = "interval", every_s
     chosen = RunOptions(**given, schedule=schedule(mode, seconds, runs))
     check_combination(chosen)
     if chosen.enable_product_flow:
@@ -127,9 +134,9 @@ def schedule(mode: str, interval_seconds: int | None, max_runs: int | None) -> S
 
 def check_combination(chosen: RunOptions) -> None:
     """Refuse options that contradict each other."""
-    ways = [bool(chosen.names), chosen.everything, chosen.interface is not None]
+    ways = [bool(chosen.names), chosen.everything, chosen.group is not None, chosen.interface is not None]
     if sum(ways) != 1:
-        raise click.UsageError("name what to run: NAME..., --all, or --interface FILE")
+        raise click.UsageError("name what to run: NAME..., --all, --group NAME, or --interface FILE")
     if chosen.interface is not None and chosen.output is None and chosen.state_root is None:
         raise click.UsageError("--interface needs --output FILE, or --state-root DIR to go on from the last commit")
     if chosen.interface is not None and chosen.project is not None:

@@ -1,6 +1,7 @@
 """``rootsys run NAME...`` and ``--all``: interfaces and fabrics of a project, each on from its last commit."""
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import click
@@ -13,8 +14,11 @@ from rootsys_dagster.cli.run_options import RunOptions
 from rootsys_dagster.cli.stop import Stop
 from rootsys_dagster.cli.streams import Entry, find_entry
 from rootsys_dagster.cli.summary import summarise
-from rootsys_dagster.core.errors import RootsysError
+from rootsys_dagster.core.errors import RefusedError, RootsysError
+from rootsys_dagster.core.order import in_order, is_enabled, upstream_of
 from rootsys_dagster.core.project import FabricFile, InterfaceFile, Project, load_project
+from rootsys_dagster.log.trigger import asked_by
+from rootsys_dagster.pipeline.admission import group_refusal
 
 
 @dataclass(slots=True)
@@ -37,7 +41,10 @@ class Failures:
 def run_named(chosen: RunOptions, stop: Stop) -> int:
     """Run what was named in the order in which records flow; returns the exit code."""
     project = load_project(chosen.project, chosen.state_root, chosen.contract_registry)
-    entries = in_order(project, chosen)
+    group = project.group(chosen.group).require() if chosen.group is not None else None
+    if group is not None and (refused := group_refusal(project, group.name)):
+        raise RefusedError(refused)
+    entries = wanted(project, chosen)
     for entry in entries:
         elsewhere = chosen.input or chosen.source or chosen.replay_dlq or chosen.format != "auto"
         if isinstance(entry, FabricFile) and (elsewhere or chosen.dlq or chosen.dlq_sink):
@@ -52,17 +59,22 @@ def run_named(chosen: RunOptions, stop: Stop) -> int:
             if stop.requested:
                 break
             try:
-                outcome = run_entry(entry, project, chosen, stop, events)
+                with asked_by(f"group:{group.name}") if group is not None else nullcontext():
+                    outcome = run_entry(entry, project, chosen, stop, events)
             except RootsysError as error:
                 failures.add(error, entry.name)
+                if group is not None and group.stop_on_failure:
+                    break
                 continue
             report_followers(outcome)
-            if outcome.failed:
-                failures.codes.add(1)
             if events:
                 totals.add(outcome.source, outcome.report.counts, **outcome.members())
             if not chosen.json_only:
                 (note if events else click.echo)(summarise(outcome, chosen.state_root))
+            if outcome.failed:
+                failures.codes.add(1)
+                if group is not None and group.stop_on_failure:
+                    break
     if events:
         totals.finish()
     if len(entries) > 1 and failures.codes:
@@ -79,30 +91,18 @@ def run_entry(entry: Entry, project: Project, chosen: RunOptions, stop: Stop, ev
     return ingest_interface(entry, project, chosen, stop, events=events)
 
 
-def in_order(project: Project, chosen: RunOptions) -> list[Entry]:
-    """What to run: interfaces first, a fabric after every fabric that it merges.
+def wanted(project: Project, chosen: RunOptions) -> list[Entry]:
+    """What to run: the members of a group in its order; else interfaces first, and each behind what it needs.
 
     Raises:
         ConfigError: a name is not known, or not unique.
     """
+    if chosen.group is not None:
+        members = project.members(project.group(chosen.group))
+        return [file for _, file in members if is_enabled(file)]
     if chosen.everything:
-        wanted = [*project.fabrics]
-        interfaces = [file for file in project.interfaces if file.interface is None or file.interface.enabled]
+        files: list[Entry] = [file for file in (*project.interfaces, *project.fabrics) if is_enabled(file)]
     else:
-        found = [find_entry(project, name) for name in dict.fromkeys(chosen.names)]
-        interfaces = [file for file in found if isinstance(file, InterfaceFile)]
-        wanted = [file for file in found if isinstance(file, FabricFile)]
-    ordered: list[FabricFile] = []
-
-    def visit(file: FabricFile) -> None:
-        if file in ordered:
-            return
-        # A broken fabric has problems instead of inputs; a circle is one of them.
-        for source in () if file.problems else project.inputs(file):
-            if isinstance(source, FabricFile) and source in wanted:
-                visit(source)
-        ordered.append(file)
-
-    for file in wanted:
-        visit(file)
-    return [*interfaces, *ordered]
+        named = [find_entry(project, name) for name in dict.fromkeys(chosen.names)]
+        files = [file for kind in (InterfaceFile, FabricFile) for file in named if isinstance(file, kind)]
+    return in_order(files, upstream_of([*project.interfaces, *project.fabrics]))

@@ -30,6 +30,7 @@ class RunOptions:
 
     names: tuple[str, ...] = ()
     everything: bool = False
+    group: str | None = None
     interface: Path | None = None
     output: Path | None = None
     input: str | None = None

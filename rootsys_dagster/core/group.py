@@ -15,6 +15,7 @@ class Interval(Config):
 
     every_s: Positive = Field(description="Seconds from the end of one run to the next.")
     max_runs: Positive | None = Field(default=None, description="No more than so many runs; without end by default.")
+    enabled: bool = Field(default=True, description="false keeps the interval and does not start it by itself.")
 
     def check(self, at: str, found: Findings) -> None:
         found.below_one("INTERVAL_EVERY_S_INVALID", f"{at}/every_s", self.every_s)

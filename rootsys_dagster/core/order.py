@@ -15,6 +15,11 @@ E = TypeVar("E", InterfaceFile, FabricFile, Entry)
 WHAT = "interface or fabric"
 
 
+def is_enabled(file: Entry) -> bool:
+    """Whether anything but its own name runs the file; a broken one is run, so that its problems are told."""
+    return not isinstance(file, InterfaceFile) or file.interface is None or file.interface.enabled
+
+
 def references(file: Entry) -> tuple[str, ...]:
     """What has to run before *file*, as its file names it; nothing when that cannot be read."""
     if isinstance(file, FabricFile):

@@ -84,6 +84,18 @@ class Project:
             raise ConfigError(file.message, code="PROJECT.FABRIC_" + file.code)
         return file
 
+    def file(self, name: str) -> Entry:
+        """The interface or fabric in ``interfaces/<name>``.
+
+        Raises:
+            ConfigError: the file is no longer there.
+        """
+        found = next((file for file in (*self.interfaces, *self.fabrics) if file.path.name == name), None)
+        if found is None:
+            message = f"{self.root / INTERFACES / name} is gone; take it out of its groups, or put it back"
+            raise ConfigError(message, code="PROJECT.FILE_GONE")
+        return found
+
     def group(self, name: str) -> GroupFile:
         """The file of a group.
 

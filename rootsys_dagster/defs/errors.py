@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import dagster as dg
 
 from rootsys_dagster.core.errors import InvalidFileError, Problem, RootsysError, TransientError
+from rootsys_dagster.defs.triggers import trigger_of
+from rootsys_dagster.log.trigger import asked_by
 from rootsys_dagster.secrets import redact
 
 MAX_RETRIES = 3
@@ -16,10 +18,11 @@ DEFAULT_RETRY_AFTER_S = 5.0
 def told_to_dagster(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> Iterator[None]:
     """Inside an op: a TransientError asks for another try after its own delay, any other error of ours ends the step.
 
-    Errors that are not ours are bugs and keep their traceback.
+    Errors that are not ours are bugs and keep their traceback. What is committed says who asked for the run.
     """
     try:
-        yield
+        with asked_by(trigger_of(context.run)):
+            yield
     except TransientError as error:
         if context.retry_number >= MAX_RETRIES:
             # Asked once more, Dagster would say "Exceeded max_retries of 3" where a person looks for the reason.

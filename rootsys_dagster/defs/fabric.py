@@ -36,21 +36,27 @@ def merge(context: dg.AssetExecutionContext):
     project: Project = context.resources.project.project
     pair = pair_of(context)
     with told_to_dagster(context):
-        log = pair.log(project)
-        base_seq = log.last_seq()
-        fabric = project.fabric(pair.stream.name, pair.stream.version)
-        require_admission(project, fabric, by=run_name(context))
-        report = merge_fabric(fabric, project, run_id=context.run.run_id)
-        outcome = f"{report.written} merged, {report.duplicates} duplicates" if report.total else "nothing new"
-        context.log.info(f"{pair.stream}: {outcome}, at commit {log.last_seq()}")
-        commits = [commit for commit in log.manifests(after=base_seq) if commit.run_id == context.run.run_id]
-        head = log.head()
-        checked = checks.conservation(log, commits or [head] if head else [], pair.keys["records"])
-        results = [
-            materialized(context, pair, project, "records", commits, [checked]),
-            materialized(context, pair, project, "duplicates", commits, []),
-        ]
+        results = merged(context, project, project.fabric(pair.stream.name, pair.stream.version), pair)
     yield from results
+
+
+def merged(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext, project: Project, fabric: FabricFile, pair: AssetPair
+) -> list[dg.MaterializeResult]:
+    """Merge, and the events of both assets."""
+    log = pair.log(project)
+    base_seq = log.last_seq()
+    require_admission(project, fabric, by=run_name(context))
+    report = merge_fabric(fabric, project, run_id=context.run.run_id)
+    outcome = f"{report.written} merged, {report.duplicates} duplicates" if report.total else "nothing new"
+    context.log.info(f"{pair.stream}: {outcome}, at commit {log.last_seq()}")
+    commits = [commit for commit in log.manifests(after=base_seq) if commit.run_id == context.run.run_id]
+    head = log.head()
+    checked = checks.conservation(log, commits or [head] if head else [], pair.keys["records"])
+    return [
+        materialized(context, pair, project, "records", commits, [checked]),
+        materialized(context, pair, project, "duplicates", commits, []),
+    ]
 
 
 def _spec(
@@ -67,4 +73,5 @@ def _spec(
         owners=fabric.owners,
         tags=fabric.tags,
         kinds={"merge"},
+        automation_condition=dg.AutomationCondition.eager() if fabric.automation is not None else None,
     )

@@ -50,7 +50,7 @@ def jobs(pairs: Sequence[AssetPair], job_per_interface: bool | None = None) -> l
 def job_name(pair: AssetPair, names: Collection[str]) -> str:
     """The name of the asset, or one like it where that is taken: an interface may be called ``input`` or ``all``."""
     name = pair.keys["records"].path[-1]
-    if _is_reserved(name):
+    if is_reserved(name):
         name = f"interface_{name}_job"
     while name in names:
         name += "_job"
@@ -62,7 +62,7 @@ def run_tags(pair: AssetPair) -> dict[str, str]:
     return {INTERFACE_TAG: pair.keys["records"].to_user_string()}
 
 
-def _is_reserved(name: str) -> bool:
+def is_reserved(name: str) -> bool:
     """Whether Dagster keeps the word, or one of our nodes has it: node and job names share one space."""
     ours = name in (ALL, REPLAY) or name.endswith(LINE) or name.startswith(PREFIX)
     return ours or name.startswith("__") or iskeyword(name) or not is_valid_name(name)

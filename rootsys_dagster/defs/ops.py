@@ -121,16 +121,7 @@ def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str,
 def emit_dead_letters(context: dg.OpExecutionContext, commit: dict[str, Any]):
     project, entry, pair = _surroundings(context)
     with told_to_dagster(context):
-        for follower in catch_up(entry, project):
-            if follower.error is not None:
-                raise follower.error
-        log = pair.log(project)
-        commits = _commits(pair, project, commit)
-        key = pair.keys["dead_letters"]
-        waiting = open_dead_letters(log, entry, key)
-        result = materialized(
-            context, pair, project, "dead_letters", commits, [check_result(waiting)], more=waiting.metadata
-        )
+        result = emitted(context, project, entry, pair, _commits(pair, project, commit))
     yield result
 
 
@@ -150,18 +141,44 @@ def emit_dead_letters(context: dg.OpExecutionContext, commit: dict[str, Any]):
 def publish(context: dg.OpExecutionContext, commit: dict[str, Any]):
     project, entry, pair = _surroundings(context)
     with told_to_dagster(context):
-        log = pair.log(project)
-        commits = _commits(pair, project, commit)
-        key = pair.keys["records"]
-        head = log.head()
-        results = [
-            checks.conservation(log, commits or [head] if head else [], key),
-            checks.contract(project, entry, head, key),
-        ]
-        if has_columns(entry.require()):
-            results.append(checks.columns(log, commits, key))
-        result = materialized(context, pair, project, "records", commits, results)
+        result = published(context, project, entry, pair, _commits(pair, project, commit))
     yield result
+
+
+def emitted(
+    context: dg.OpExecutionContext,
+    project: Project,
+    entry: InterfaceFile,
+    pair: AssetPair,
+    commits: Sequence[Manifest],
+) -> dg.MaterializeResult:
+    """The dead letters of *commits*, once the sink has them, and whether too many wait."""
+    for follower in catch_up(entry, project):
+        if follower.error is not None:
+            raise follower.error
+    waiting = open_dead_letters(pair.log(project), entry, pair.keys["dead_letters"])
+    results = [check_result(waiting)]
+    return materialized(context, pair, project, "dead_letters", commits, results, more=waiting.metadata)
+
+
+def published(
+    context: dg.OpExecutionContext,
+    project: Project,
+    entry: InterfaceFile,
+    pair: AssetPair,
+    commits: Sequence[Manifest],
+) -> dg.MaterializeResult:
+    """The records of *commits*, and what the checks say of them."""
+    log = pair.log(project)
+    key = pair.keys["records"]
+    head = log.head()
+    results = [
+        checks.conservation(log, commits or [head] if head else [], key),
+        checks.contract(project, entry, head, key),
+    ]
+    if has_columns(entry.require()):
+        results.append(checks.columns(log, commits, key))
+    return materialized(context, pair, project, "records", commits, results)
 
 
 def materialized(

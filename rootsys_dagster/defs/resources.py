@@ -13,6 +13,7 @@ from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.project import InterfaceFile, Project, load_project
 from rootsys_dagster.core.registry import DRIVERS
 from rootsys_dagster.defs.handles import json_handles
+from rootsys_dagster.defs.triggers import tag_run
 from rootsys_dagster.pipeline.run import Line, RunReport, open_line, run_fetched
 
 _projects: dict[tuple[Path | None, Path | None], tuple[str, Project]] = {}
@@ -39,6 +40,8 @@ class ProjectResource(dg.ConfigurableResource[Project]):
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Read the project once per run: every step sees the same files, and a thousand of them are read once."""
         self._project = current_project(Path(self.root), Path(self.state_root))
+        if context.run is not None and context.instance is not None:
+            tag_run(context.run, context.instance)
 
     @property
     def project(self) -> Project:

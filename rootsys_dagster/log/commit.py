@@ -41,6 +41,7 @@ from rootsys_dagster.log.store import (
     sync_folder,
     write_durable,
 )
+from rootsys_dagster.log.trigger import triggered_by
 
 MANIFEST_NAME = re.compile(r"^(?!0{8})([0-9]{8})\.json$")
 NAME_MAX = 200
@@ -251,6 +252,7 @@ class LogWriter:
             contract_sha256=contract_sha256,
             replaced=self._replaced(replaces=replaces),
             asked=asked,
+            triggered_by=triggered_by(),
             started_at=self._started_at,
             committed_at=utc_now(),
             tool_version=tool_version(),

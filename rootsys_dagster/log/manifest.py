@@ -97,6 +97,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Commits up to this number are history: a later read brought everything anew."""
     asked: dict[str, Any] | None = None
     """What the source was asked, without secrets: the request, or the exact SQL and its values."""
+    triggered_by: str | None = None
+    """Who asked for the run, see ``log.trigger``; None when nobody has said so."""
     started_at: str
     committed_at: str
     tool_version: str

@@ -40,6 +40,15 @@ def refusal(project: Project, entry: ProjectEntry, by: str | None = None) -> str
     return message
 
 
+def group_refusal(project: Project, group: str) -> str | None:
+    """Why a run of *group* may not start now. What holds only a member of it is asked when that member is run."""
+    hold = Controls(project.state_root).standing().hold_on([ALL, Scope("group", group)])
+    if hold is None:
+        return None
+    whose = "" if hold.scope == Scope("group", group) else f"{hold.scope} is "
+    return f"group {group}: {whose}{hold}; to go on: rootsys controls resume {hold.scope.option} --reason WHY"
+
+
 def require_admission(
     project: Project, entry: ProjectEntry, *, by: str, action: Literal["run", "replay"] = "run", reason: str = ""
 ) -> None:
