@@ -25,6 +25,7 @@ COMMANDS = {
     "connections": "List the connections of the project, or test whether they answer.",
     "propose": "Write an interface file for TABLE.",
     "show": "Where each interface and fabric stands.",
+    "runs": "What ran, when, how long, what came of it, and who asked for it; newest first.",
     "position": "Show where an interface is read from next, or set it, which is kept in the log.",
     "records": "Print committed records as JSON lines.",
     "dead-letters": "See what was rejected and why, replay it when it is mended, or discard it.",

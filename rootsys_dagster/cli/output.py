@@ -84,10 +84,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequ
     """Print rows under headings; on a pipe the columns are as wide as they need to be and nothing is cut off.
 
     Args:
+        rows: one that holds only its first cell is a heading of its own, and as wide as it likes.
         right: the columns that hold numbers.
     """
     rows = [[cell if cell.isprintable() else ascii(cell) for cell in row] for row in rows]
-    widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
+    measured = [row for row in rows if any(row[1:])]
+    widths = [max(len(cell) for cell in column) for column in zip(headings, *measured, strict=True)]
     for row in (headings, *rows):
         cells = [
             cell.rjust(width) if number in right else cell.ljust(width)
@@ -103,6 +105,14 @@ def bytes_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def seconds_text(seconds: float) -> str:
+    """``0.3 s``, ``4 min 20 s``, ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes} min {left} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def plural(count: int, noun: str) -> str:

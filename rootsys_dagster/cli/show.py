@@ -1,32 +1,55 @@
 """``rootsys show``: what is configured, and where each interface and fabric stands."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rootsys_dagster.cli.lag import unread_bytes
-from rootsys_dagster.cli.output import bytes_text, emit, plural, table, warn
+from rootsys_dagster.cli.output import bytes_text, emit, plural, seconds_text, table, warn
 from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.run_options import RunOptions, open_driver
 from rootsys_dagster.cli.streams import Entry, find_entry, position_text
+from rootsys_dagster.cli.watch import again_and_again
 from rootsys_dagster.core.errors import RootsysError
+from rootsys_dagster.core.order import is_enabled
+from rootsys_dagster.core.place import place_of
 from rootsys_dagster.core.project import FabricFile, Project, load_project
+from rootsys_dagster.core.schedule import Schedule, next_run
 from rootsys_dagster.log.commit import CommitLog, StreamId
 from rootsys_dagster.log.find import find_logs
 from rootsys_dagster.log.followers import follower_states
+from rootsys_dagster.log.history import runs_of
 from rootsys_dagster.log.shared_state import circuit_state
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON line each, with everything.")
+@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option(
+    "--every-s", type=click.FloatRange(min=0.2), default=2.0, show_default=True, help="How often, with --watch."
+)
 @click.option("--state-root", type=PATH, help="Where commit logs are.")
 @click.option("--project", type=PATH, help="Project folder.")
-def show(name: str | None, as_json: bool, state_root: Path | None, project: Path | None) -> None:
-    """Where each interface and fabric stands; NAME shows one with everything that is known of it."""
+def show(
+    name: str | None, as_json: bool, watch: bool, every_s: float, state_root: Path | None, project: Path | None
+) -> None:
+    """Where each interface and fabric stands, by source; NAME shows one with everything that is known of it."""
+    if watch:
+        again_and_again(lambda: print_states(name, as_json, state_root, project), every_s)
+    else:
+        print_states(name, as_json, state_root, project)
+
+
+def print_states(name: str | None, as_json: bool, state_root: Path | None, project: Path | None) -> None:
+    """What is so now."""
     loaded = load_project(project, state_root)
-    states = [state_of(file, loaded) for file in (*loaded.interfaces, *loaded.fabrics)]
+    clocks = schedules_of(loaded)
+    states = [state_of(file, loaded, clocks) for file in (*loaded.interfaces, *loaded.fabrics)]
     states += unconfigured(loaded)
     if name is not None:
         states = [state for state in states if name in (state["name"], f"{state['name']}@{state['version']}")]
@@ -43,7 +66,7 @@ def show(name: str | None, as_json: bool, state_root: Path | None, project: Path
         overview(states, loaded)
 
 
-def state_of(file: Entry, project: Project) -> dict[str, Any]:
+def state_of(file: Entry, project: Project, clocks: Mapping[Path, Sequence[Schedule]] = {}) -> dict[str, Any]:
     """One file and its commit log; an error that keeps either from being read is part of the answer."""
     state: dict[str, Any] = {
         "name": file.name,
@@ -51,12 +74,15 @@ def state_of(file: Entry, project: Project) -> dict[str, Any]:
         "kind": "fabric" if isinstance(file, FabricFile) else file.interface.driver.kind if file.interface else "",
         "file": str(file.path),
         "asset": file.asset,
+        "source": source_of(file),
         "problems": [str(problem) for problem in file.problems],
     }
     if file.model is None:
         return state
     log = CommitLog(project.state_root, StreamId(file.name, file.version))
     state |= committed(log)
+    due = next_run(clocks.get(file.path, ()), datetime.now(UTC)) if is_enabled(file) else None
+    state["next_run"] = due.isoformat(timespec="minutes") if due is not None else None
     if isinstance(file, FabricFile):
         state["inputs"] = list(file.fabric.inputs if file.fabric else ())
         state["unmerged_commits"] = unmerged(file, project, state.get("position"))
@@ -106,7 +132,49 @@ def committed(log: CommitLog) -> dict[str, Any]:
         "reasons": head.totals.reasons,
         "warnings": head.totals.warnings,
         "followers": followers,
+        "last_run": last_run(log),
     }
+
+
+def last_run(log: CommitLog) -> dict[str, Any] | None:
+    """The newest run that has committed something."""
+    try:
+        run = next(runs_of(log), None)
+    except RootsysError:
+        return None
+    if run is None:
+        return None
+    return {
+        "run_id": run.run_id,
+        "ended_at": run.ended_at.isoformat(),
+        "duration_s": round((run.ended_at - run.started_at).total_seconds(), 3),
+        "records": run.counts.accepted,
+        "dead_letters": run.counts.dead_letters,
+        "triggered_by": run.triggered_by,
+    }
+
+
+def source_of(file: Entry) -> str:
+    """What its line stands under."""
+    if isinstance(file, FabricFile):
+        return "fabrics"
+    if file.interface is None:
+        return "broken files"
+    kind, *parts = place_of(file.interface)
+    return f"{kind} {'/'.join(parts)}"
+
+
+def schedules_of(project: Project) -> dict[Path, list[Schedule]]:
+    """The schedules by which each file runs: its own, and those of its groups."""
+    found = defaultdict[Path, list[Schedule]](list)
+    for file in project.interfaces:
+        if file.interface is not None and file.interface.schedule is not None:
+            found[file.path].append(file.interface.schedule)
+    for group in project.groups:
+        if group.group is not None and not group.problems:
+            for _, file in project.members(group):
+                found[file.path] += group.group.schedules
+    return found
 
 
 def unconfigured(project: Project) -> list[dict[str, Any]]:
@@ -118,30 +186,58 @@ def unconfigured(project: Project) -> list[dict[str, Any]]:
         warn(error.message, error.code)
         return []
     return [
-        {"name": log.stream.name, "version": log.stream.version, "kind": "(no file)", "problems": [], **committed(log)}
+        {
+            "name": log.stream.name,
+            "version": log.stream.version,
+            "kind": "(no file)",
+            "source": "without a file",
+            "problems": [],
+            **committed(log),
+        }
         for log in logs
         if log.stream not in known
     ]
 
 
+LAST = ("fabrics", "broken files", "without a file")
+HEADINGS = (
+    "NAME", "KIND", "COMMIT", "RECORDS", "DEAD LETTERS", "LAG", "LAST RUN", "ROWS", "TOOK", "NEXT RUN", "STATE",
+)  # fmt: skip
+
+
 def overview(states: list[dict[str, Any]], project: Project) -> None:
-    """A table."""
-    headings = ["NAME", "VERSION", "KIND", "COMMIT", "RECORDS", "DEAD LETTERS", "DUPLICATES", "LAG", "STATE"]
-    table(headings, [row(state) for state in states], right=[3, 4, 5, 6, 7])
+    """A table, the lines of one source together."""
+    by_source = defaultdict[str, list[dict[str, Any]]](list)
+    for state in states:
+        by_source[state["source"]].append(state)
+    lines: list[list[str]] = []
+    for source, found in sorted(by_source.items(), key=lambda item: (item[0] in LAST, item[0])):
+        lines.append([source, *([""] * (len(HEADINGS) - 1))])
+        lines += map(row, found)
+    table(HEADINGS, lines, right=[2, 3, 4, 5, 7, 8])
     click.echo(f"\nproject {project.root}, state root {project.state_root}")
 
 
 def row(state: dict[str, Any]) -> list[str]:
-    counts = [f"{state.get(name, 0):,}" for name in ("records", "dead_letters", "duplicates")]
+    last = state.get("last_run") or {}
     return [
-        state["name"],
-        state["version"],
+        f"  {state['name']} {state['version']}".rstrip(),
         state["kind"],
         str(state.get("seq", "")),
-        *counts,
+        f"{state.get('records', 0):,}",
+        f"{state.get('dead_letters', 0):,}",
         lag(state),
+        minute(last.get("ended_at")),
+        f"{last['records']:,}" if last else "",
+        seconds_text(last["duration_s"]) if last else "",
+        minute(state.get("next_run")),
         condition(state),
     ]
+
+
+def minute(instant: str | None) -> str:
+    """A time as the clock of this machine shows it."""
+    return "" if instant is None else datetime.fromisoformat(instant).astimezone().strftime("%m-%d %H:%M")
 
 
 def lag(state: dict[str, Any]) -> str:
@@ -173,6 +269,13 @@ def condition(state: dict[str, Any]) -> str:
     return "new data" if behind else "up to date"
 
 
+def last_run_text(run: dict[str, Any]) -> str:
+    """In one line."""
+    counts = f"{plural(run['records'], 'record')}, {plural(run['dead_letters'], 'dead letter')}"
+    asker = f", asked for by {run['triggered_by']}" if run["triggered_by"] else ""
+    return f"{run['ended_at']}: {counts} in {seconds_text(run['duration_s'])}{asker} ({run['run_id']})"
+
+
 def describe(state: dict[str, Any]) -> None:
     """Everything about one, a member per line."""
     click.echo(f"{state['name']} {state['version']}: {condition(state)}")
@@ -181,6 +284,8 @@ def describe(state: dict[str, Any]) -> None:
             continue
         if key == "position":
             click.echo(f"  {key:14}{position_text(value)}")
+        elif key == "last_run":
+            click.echo(f"  {'last run':14}{last_run_text(value)}")
         elif isinstance(value, dict):
             click.echo(f"  {key}")
             for code, count in sorted(value.items(), key=lambda item: -item[1]):

@@ -178,12 +178,15 @@ def test_show_tells_where_everything_stands(shop):
     states = shown(shop)
     assert (states["mes"]["unread_bytes"], states["defects"]["unmerged_commits"]) == (0, 1)
     table = rootsys("show", cwd=shop.root).stdout.splitlines()
-    assert table[0].split() == "NAME VERSION KIND COMMIT RECORDS DEAD LETTERS DUPLICATES LAG STATE".split()
-    assert "up to date" in table[1]
-    assert "new data" in table[3]
+    headings = "NAME KIND COMMIT RECORDS DEAD LETTERS LAG LAST RUN ROWS TOOK NEXT RUN STATE"
+    assert table[0].split() == headings.split()
+    assert [line.strip() for line in table[1:6] if "  " not in line.strip()] == ["folder data", "fabrics"]
+    assert "up to date" in table[2]
+    assert "new data" in table[5]
     detail = rootsys("show", "mes", cwd=shop.root).stdout
     assert "mes v1: up to date" in detail
     assert "1  MISSING_REQUIRED_PATH" in detail
+    assert "1 record, 0 dead letters in 0.0 s, asked for by cli:" in detail
 
 
 def test_show_names_what_is_broken_switched_off_or_without_a_file(shop):
