@@ -29,7 +29,7 @@ COMMANDS = {
     "position": "Show where an interface is read from next, or set it, which is kept in the log.",
     "records": "Print committed records as JSON lines.",
     "dead-letters": "See what was rejected and why, replay it when it is mended, or discard it.",
-    "controls": "Pause, drain, resume and replay, by interface or all at once; see what is held, and who did what.",
+    "controls": "Hold back runs and let them go again, each time with a reason; alone: what is held, and who did what.",
     "contract": "What a changed interface or record contract would do to what is committed.",
     "where": "Where a record came from, and what became of what came from a place.",
     "merge": "Merge JSONL files of records into one, the first of each key kept.",
