@@ -50,6 +50,9 @@ class _Found:
     pairs: dict[Path, AssetPair] = field(default_factory=dict)
     """Of every file, for what is downstream of it and for the groups that it is in."""
 
+    parents: dict[Path, list[dg.AssetKey]] = field(default_factory=dict)
+    """What the assets of a file are made of."""
+
     def record_keys(self, files: Iterable[ProjectFile]) -> list[dg.AssetKey]:
         """The record assets of *files*."""
         return [self.pairs[file.path].keys["records"] for file in files]
@@ -91,7 +94,8 @@ def build_definitions(
             found.runnable.append(pair)
             found.automated += pair.keys.values() if entry.require().automation is not None else ()
             _watch(found, entry, pair)
-            found.assets.append(fabric_assets(project, entry, pair, found.record_keys(upstream[entry.path])))
+            found.parents[entry.path] = found.record_keys(upstream[entry.path])
+            found.assets.append(fabric_assets(project, entry, pair, found.parents[entry.path]))
     sensors = [mirror_sensor(project, found.runnable + found.shown)] if found.runnable or found.shown else []
     sensors += [controls_sensor(project, found.runnable + found.shown)] if sensors else []
     sensors += [watch_sensor(name, project, watched) for name, watched in found.watched.items()]
@@ -99,7 +103,7 @@ def build_definitions(
     replays = [replayed_assets(interfaces)] if interfaces and is_wanted(job_per_interface, interfaces) else []
     replay_jobs = [replay_job(interfaces)] if interfaces else []
     asset_jobs = jobs(found.runnable + found.broken, job_per_interface)
-    member = member_op(found.pairs)
+    member = member_op(found.pairs, found.parents)
     groups = groups_of(project, member, {job.name for job in asset_jobs})
     taken = {job.name for job in (*asset_jobs, *groups.jobs)}
     window_jobs, schedules = interface_schedules(project, found.pairs, member, taken)
@@ -148,6 +152,7 @@ def _add_interface(
     reason = why_not_executable(interface)
     if reason is None:
         found.assets.append(interface_assets(fetch_op_of(interface), pair, specs, with_columns=has_columns(interface)))
+        found.parents[entry.path] = [dep.asset_key for dep in specs["records"].deps]
         found.runnable.append(pair)
         found.automated += pair.keys.values() if interface.automation is not None else ()
         _watch(found, entry, pair)

@@ -102,13 +102,14 @@ def nobody(context: dg.OpExecutionContext):
     context.log.warning("nothing was run: every member of this group is switched off")
 
 
-def member_op(pairs: Mapping[Path, AssetPair]) -> dg.OpDefinition:
+def member_op(pairs: Mapping[Path, AssetPair], parents: Mapping[Path, Sequence[dg.AssetKey]]) -> dg.OpDefinition:
     """The op behind every step of every group.
 
     Args:
         pairs: the assets of each file, as the code location has them.
+        parents: what these are made of.
     """
-    by_file = {path.name: pair for path, pair in pairs.items()}
+    by_file = {path.name: (pair, parents.get(path, ())) for path, pair in pairs.items()}
 
     @dg.op(
         name=MEMBER_OP,
@@ -126,7 +127,7 @@ def member_op(pairs: Mapping[Path, AssetPair]) -> dg.OpDefinition:
             try:
                 if group is not None and (refused := group_refusal(project, group)):
                     raise RefusedError(refused)
-                run_member(context, project, project.file(name), by_file[name])
+                run_member(context, project, project.file(name), *by_file[name])
             except RootsysError as error:
                 raise failure(error) from None
 

@@ -1,13 +1,18 @@
 """One interface or fabric in a step that belongs to no asset: run it, then report what a run of its assets reports."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
     DATA_VERSION_TAG,
+    DEFAULT_DATA_VERSION,
+    NULL_EVENT_POINTER,
+    extract_data_version_from_entry,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
 )
 
 from rootsys_dagster.core.errors import FencedError, TransientError
@@ -27,17 +32,27 @@ from rootsys_dagster.pipeline.run import Line, open_line
 from rootsys_dagster.secrets import redact
 
 
-def run_member(context: dg.OpExecutionContext, project: Project, entry: Entry, pair: AssetPair) -> None:
+def run_member(
+    context: dg.OpExecutionContext,
+    project: Project,
+    entry: Entry,
+    pair: AssetPair,
+    parents: Sequence[dg.AssetKey],
+) -> None:
     """Run *entry*, and log the materializations and checks of its assets in the running step.
 
+    Args:
+        parents: what the assets are made of; their events say in which version.
     Raises:
         RootsysError: a TransientError only after as many tries as an asset's step would have had.
     """
     entry.refuse_if_broken()
     base_seq = pair.log(project).last_seq()
+    # Before the run: what comes to a parent meanwhile may not be in it.
+    made_of = _versions(parents, context.instance)
     for tried in range(MAX_RETRIES + 1):
         try:
-            for event in _events(context, project, entry, pair, base_seq):
+            for event in _events(context, project, entry, pair, base_seq, made_of):
                 # Dagster takes checks here too, its annotation does not say so.
                 context.log_event(event)  # pyright: ignore[reportArgumentType]
             return
@@ -49,8 +64,25 @@ def run_member(context: dg.OpExecutionContext, project: Project, entry: Entry, p
             time.sleep(wait_s)
 
 
+def _versions(keys: Sequence[dg.AssetKey], instance: dg.DagsterInstance) -> dict[str, str]:
+    """The tags by which Dagster knows later whether one of *keys* has changed since."""
+    records = {record.asset_entry.asset_key: record for record in instance.get_asset_records(keys)} if keys else {}
+    tags: dict[str, str] = {}
+    for key in keys:
+        record = records[key].asset_entry.last_materialization_record if key in records else None
+        version = extract_data_version_from_entry(record.event_log_entry) if record is not None else None
+        tags[get_input_data_version_tag(key)] = (version or DEFAULT_DATA_VERSION).value
+        tags[get_input_event_pointer_tag(key)] = NULL_EVENT_POINTER if record is None else str(record.storage_id)
+    return tags
+
+
 def _events(
-    context: dg.OpExecutionContext, project: Project, entry: Entry, pair: AssetPair, base_seq: int
+    context: dg.OpExecutionContext,
+    project: Project,
+    entry: Entry,
+    pair: AssetPair,
+    base_seq: int,
+    made_of: Mapping[str, str],
 ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     if isinstance(entry, FabricFile):
         version = entry.sha256[:16]
@@ -67,7 +99,7 @@ def _events(
     for result in results:
         # An asset with partitions has no materialization of the whole; without a window nothing was made.
         for window in windows if pair.partitions is not None else [None]:
-            yield _materialization(result, window, version)
+            yield _materialization(result, window, {**made_of, CODE_VERSION_TAG: version})
         yield from _evaluations(result)
 
 
@@ -103,9 +135,11 @@ def _execute(context: dg.OpExecutionContext, line: Line) -> str | None:
         return execute(line, line.driver.read(start), start, run_id=context.run.run_id).stopped
 
 
-def _materialization(result: dg.MaterializeResult, window: str | None, version: str) -> dg.AssetMaterialization:
+def _materialization(
+    result: dg.MaterializeResult, window: str | None, made_of: Mapping[str, str]
+) -> dg.AssetMaterialization:
     assert result.asset_key is not None
-    tags = {**(result.tags or {}), CODE_VERSION_TAG: version}
+    tags = {**(result.tags or {}), **made_of}
     if result.data_version is not None:
         tags |= {DATA_VERSION_TAG: result.data_version.value, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
     return dg.AssetMaterialization(asset_key=result.asset_key, metadata=result.metadata, partition=window, tags=tags)

@@ -94,7 +94,7 @@ def told(instance: dg.DagsterInstance, run_id: str) -> dict[str, dict[str, Any]]
         if event is not None and event.is_step_materialization:
             made = event.step_materialization_data.materialization
             values = {name: value.value for name, value in made.metadata.items()}
-            tags = {name: "" for name in made.tags or {} if not name.startswith("dagster/input_")}
+            tags = dict.fromkeys(made.tags or {}, "")
             found[made.asset_key.to_user_string()] = values | tags
         elif event is not None and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.asset_check_evaluation_data
