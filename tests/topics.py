@@ -34,9 +34,9 @@ class Topics:
         self._admin = self._admin or AdminClient({"bootstrap.servers": self.broker.address})
         return self._admin
 
-    def topic(self, partitions: int = 1, **config: str) -> str:
+    def topic(self, partitions: int = 1, name: str = "", **config: str) -> str:
         """A new topic; ``__`` in the name of a setting stands for a dot."""
-        name = f"t-{uuid.uuid4().hex[:12]}"
+        name = name or f"t-{uuid.uuid4().hex[:12]}"
         settings = {key.replace("__", "."): value for key, value in config.items()}
         new = NewTopic(name, partitions, 1, config=settings)
         self.admin.create_topics([new])[name].result(30)
@@ -71,6 +71,24 @@ class Topics:
         for message in messages:
             put(producer, topic, message, partition)
         assert producer.flush(60) == 0
+
+    def messages(self, topic: str, partition: int = 0) -> list[Any]:
+        """Every message of *topic* so far."""
+        client = Consumer({"bootstrap.servers": self.broker.address, "group.id": "reader", "enable.auto.commit": False})
+        try:
+            place = TopicPartition(topic, partition, 0)
+            _, end = client.get_watermark_offsets(place, timeout=30)
+            client.assign([place])
+            found: list[Any] = []
+            while len(found) < end:
+                found += [one for one in client.consume(end - len(found), 1) if one.error() is None]
+            return found
+        finally:
+            client.close()
+
+    def values(self, topic: str) -> list[bytes]:
+        """What the messages of *topic* hold."""
+        return [message.value() for message in self.messages(topic)]
 
     def committed(self, group: str, topic: str, partition: int = 0) -> int:
         """The group offset at the broker; negative when there is none."""

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from rootsys_dagster.core.config import Config, Findings, Positive, Text, Whole
 from rootsys_dagster.core.secret_ref import passwords_in
+from rootsys_dagster.core.stream_config import KafkaServer
 
 OnFail = Literal["quarantine", "block", "skip"]
 TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -65,17 +66,18 @@ class Budget(Config):
 class DeadLetterPolicy(Config):
     """Where dead letters are published besides the commit log, which always keeps them."""
 
-    kind: Literal["file", "sqlite", "postgres"] = "file"
+    kind: Literal["file", "sqlite", "postgres", "kafka"] = "file"
     path: Text | None = Field(default=None, description="Of file and sqlite; relative to the project root.")
     connection: Text | None = Field(
         default=None, description="Of postgres: a URL, or host=… user=…; a password is a reference such as $NAME."
     )
+    kafka: KafkaServer | None = Field(default=None, description="Of kafka: the brokers, and a topic that is there.")
     table: str = Field(default="dead_letters", json_schema_extra={"pattern": f"^{TABLE_NAME.pattern}$"})
     budget: Budget | None = None
 
     def file_for(self, interface_name: str) -> str | None:
         """The file of the sink, relative to the project root: as named, else below ``dead_letters/``; None: no file."""
-        if self.kind == "postgres":
+        if self.kind not in ("file", "sqlite"):
             return None
         ending = {"file": "jsonl", "sqlite": "db"}[self.kind]
         return self.path or f"dead_letters/{interface_name.replace('/', '_')}.{ending}"
@@ -97,6 +99,14 @@ class DeadLetterPolicy(Config):
     def check_connection(self, at: str, found: Findings) -> None:
         """A server has a connection, a file has a path."""
         kind = [f"{at}/kind"]
+        if self.kafka is not None:
+            self.kafka.check(f"{at}/kafka", found)
+        if (self.kafka is not None) != (self.kind == "kafka"):
+            message = "belongs to kind kafka: give both or neither"
+            found.add("DEAD_LETTERS_KAFKA_MISMATCH", f"{at}/kafka", message, kind)
+        if self.kind == "kafka" and self.path is not None:
+            message = "kafka writes no file; remove it, and name the topic in kafka"
+            found.add("DEAD_LETTERS_PATH_UNEXPECTED", f"{at}/path", message, kind)
         found.blank("DEAD_LETTERS_CONNECTION_EMPTY", f"{at}/connection", self.connection)
         if self.kind == "postgres":
             if self.connection is None:

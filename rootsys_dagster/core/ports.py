@@ -11,6 +11,7 @@ from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.core.incremental import Incremental, Watermark, Window
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.record import Message
+from rootsys_dagster.core.stream_config import KafkaServer
 
 PayloadKind = Literal["json", "text", "binary"]
 C = TypeVar("C")
@@ -201,6 +202,10 @@ class SinkPlace:
     """Of a sink that writes to a server, with references in the place of secrets."""
     table: str = ""
     secrets_root: Path = Path("secrets")
+    kafka: KafkaServer | None = None
+    root: Path = Path()
+    """Relative paths of certificates start here, and lie below one of *data_roots* where there are any."""
+    data_roots: tuple[Path, ...] = ()
 
 
 class DeadLetterSink(ABC):

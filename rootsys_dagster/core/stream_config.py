@@ -42,7 +42,37 @@ class KafkaSasl(Config):
         found.literal_secret(f"{at}/password", self.password)
 
 
-class KafkaConfig(Config):
+class KafkaServer(Config):
+    """Brokers, and how to reach them."""
+
+    brokers: tuple[Text, ...] = Field(json_schema_extra={"minItems": 1})
+    topic: Text
+    request_timeout_ms: Positive = Field(
+        default=30_000, description="A broker that brings nothing for so long has failed."
+    )
+    broker_version: Text | None = Field(
+        default=None, description='Such as "2.3", for a server that does not say what it can.'
+    )
+    tls: KafkaTls | None = None
+    sasl: KafkaSasl | None = None
+
+    def check(self, at: str, found: Findings) -> None:
+        if not self.brokers:
+            found.add("STREAM_KAFKA_BROKERS_REQUIRED", f"{at}/brokers", 'needs at least one "host:port"')
+        for index, broker in enumerate(self.brokers):
+            found.blank("STREAM_KAFKA_BROKER_EMPTY", f"{at}/brokers/{index}", broker)
+        found.blank("STREAM_KAFKA_TOPIC_EMPTY", f"{at}/topic", self.topic)
+        found.below_one("STREAM_KAFKA_REQUEST_TIMEOUT_INVALID", f"{at}/request_timeout_ms", self.request_timeout_ms)
+        if self.broker_version is not None and not self.broker_version.replace(".", "").isdigit():
+            message = 'must be numbers with points between, such as "2.3"'
+            found.add("STREAM_KAFKA_BROKER_VERSION_INVALID", f"{at}/broker_version", message)
+        if self.tls is not None:
+            self.tls.check(f"{at}/tls", found)
+        if self.sasl is not None:
+            self.sasl.check(f"{at}/sasl", found)
+
+
+class KafkaConfig(KafkaServer):
     """One topic, one consumer group."""
 
     model_config = ConfigDict(
@@ -52,8 +82,6 @@ class KafkaConfig(Config):
         }
     )
 
-    brokers: tuple[Text, ...] = Field(json_schema_extra={"minItems": 1})
-    topic: Text
     group_id: Text
     mode: Literal["mvp_file", "live"] = "mvp_file"
     format: PayloadFormat = Field(description="What a message holds; must not be unknown.")
@@ -63,9 +91,6 @@ class KafkaConfig(Config):
     max_batch_records: Positive = 500
     max_batch_bytes: Positive = Field(default=16 << 20, description="Of one batch, and of one answer of a broker.")
     poll_timeout_ms: Positive = Field(default=1000, description="How long one look waits for messages.")
-    request_timeout_ms: Positive = Field(
-        default=30_000, description="A broker that brings nothing for so long has failed."
-    )
     start_offset: Literal["earliest", "latest"] | StartTime = Field(
         default="latest", description="Used only when nothing is committed yet."
     )
@@ -81,31 +106,20 @@ class KafkaConfig(Config):
     commit_group_offsets: bool = Field(
         default=True, description="Tell the broker after each run how far the group is, for tools that show lag."
     )
-    broker_version: Text | None = Field(
-        default=None, description='Such as "2.3", for a server that does not say what it can.'
-    )
-    tls: KafkaTls | None = None
-    sasl: KafkaSasl | None = None
     checkpoint_file: Text | None = Field(
         default=None, description="Where a first run begins, and where each run says how far it got."
     )
     mvp_input: Text | None = Field(default=None, description="The file that stands in for the topic in mode mvp_file.")
 
     def check(self, at: str, found: Findings) -> None:
-        if not self.brokers:
-            found.add("STREAM_KAFKA_BROKERS_REQUIRED", f"{at}/brokers", 'needs at least one "host:port"')
-        for index, broker in enumerate(self.brokers):
-            found.blank("STREAM_KAFKA_BROKER_EMPTY", f"{at}/brokers/{index}", broker)
-        found.blank("STREAM_KAFKA_TOPIC_EMPTY", f"{at}/topic", self.topic)
+        super().check(at, found)
         found.blank("STREAM_KAFKA_GROUP_ID_EMPTY", f"{at}/group_id", self.group_id)
         if self.format == "unknown":
             found.add("STREAM_KAFKA_FORMAT_REQUIRED", f"{at}/format", "must be json, text or binary")
         found.below_one("STREAM_KAFKA_MAX_BATCH_INVALID", f"{at}/max_batch_records", self.max_batch_records)
         found.below_one("STREAM_KAFKA_MAX_BATCH_BYTES_INVALID", f"{at}/max_batch_bytes", self.max_batch_bytes)
         found.below_one("STREAM_KAFKA_POLL_TIMEOUT_INVALID", f"{at}/poll_timeout_ms", self.poll_timeout_ms)
-        found.below_one("STREAM_KAFKA_REQUEST_TIMEOUT_INVALID", f"{at}/request_timeout_ms", self.request_timeout_ms)
         found.below_one("STREAM_KAFKA_MAX_LAG_INVALID", f"{at}/max_lag", self.max_lag)
-        self.check_security(at, found)
         mode = f"{at}/mode"
         if self.mode == "live":
             blank = self.checkpoint_file is not None and not self.checkpoint_file.strip()
@@ -115,15 +129,6 @@ class KafkaConfig(Config):
         elif not (self.mvp_input or "").strip():
             message = 'mode mvp_file reads a file: name it here, or set "mode": "live"'
             found.add("STREAM_KAFKA_MVP_INPUT_EMPTY", f"{at}/mvp_input", message, [mode])
-
-    def check_security(self, at: str, found: Findings) -> None:
-        if self.broker_version is not None and not self.broker_version.replace(".", "").isdigit():
-            message = 'must be numbers with points between, such as "2.3"'
-            found.add("STREAM_KAFKA_BROKER_VERSION_INVALID", f"{at}/broker_version", message)
-        if self.tls is not None:
-            self.tls.check(f"{at}/tls", found)
-        if self.sasl is not None:
-            self.sasl.check(f"{at}/sasl", found)
 
 
 class StreamConfig(Config):

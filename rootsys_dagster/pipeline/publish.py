@@ -138,6 +138,11 @@ def _dead_letters(line: Line, project: Project) -> list[FollowerReport]:
 
 def _place(policy: DeadLetterPolicy, interface_name: str, project: Project) -> tuple[SinkPlace, str]:
     """Where the sink is, and the name of its follower."""
+    if policy.kafka is not None:
+        place = SinkPlace(
+            kafka=policy.kafka, secrets_root=project.secrets_root, root=project.root, data_roots=project.data_roots
+        )
+        return place, f"dead_letters-kafka-{policy.kafka.topic}"
     file = policy.file_for(interface_name)
     if file is None:
         place = SinkPlace(connection=policy.connection or "", table=policy.table, secrets_root=project.secrets_root)

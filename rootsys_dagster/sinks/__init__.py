@@ -4,7 +4,7 @@ from typing import Final
 
 from rootsys_dagster.core.registry import SINKS
 
-KINDS: Final = ("file", "sqlite", "postgres")
+KINDS: Final = ("file", "sqlite", "postgres", "kafka")
 """Each in the module of its name: the client of a server costs nothing to those who do not need it."""
 
 for _kind in KINDS:

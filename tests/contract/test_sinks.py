@@ -10,7 +10,7 @@ from rootsys_dagster.core.errors import TransientError
 from rootsys_dagster.core.ports import DeadLetterSink
 from rootsys_dagster.core.record import dead_letter_id
 from rootsys_dagster.core.registry import SINKS
-from tests.contract.worlds import SINK_WORLDS, SinkWorld
+from tests.contract.worlds import SINK_WORLDS, KafkaWorld, SinkWorld
 
 
 @pytest.fixture(params=SINKS.kinds())
@@ -146,3 +146,29 @@ def test_a_table_that_the_reference_made_is_extended(kind: str, tmp_path: Path) 
     sink.close()
     assert world.rows("dead_letter_id", "state")[0] == (None, None)
     assert [state for (state,) in world.rows("state")] == [None, "open", "open"]
+
+
+def test_a_message_says_where_its_letter_came_from(tmp_path: Path) -> None:
+    world = KafkaWorld(tmp_path)
+    document = json.loads(letter(7))
+    position = {"partition": 3, "offset": 42, "timestamp": 1}
+    details = {"source_type": "stream/kafka", "locator": "kafka://orders?group_id=g", "position": position}
+    document["metadata"]["source_details"] = details
+    line = json.dumps(document).encode() + b"\n"
+    sink = world.sink()
+    sink.resume({})
+    sink.write([line], run_id="run", commit_seq=5)
+    sink.close()
+    (message,) = world.kafka.messages(world.topic)
+    assert message.value() == line[:-1]
+    assert message.key().decode() == dead_letter_id(line)
+    assert dict(message.headers()) == {
+        "__connect.errors.topic": b"orders",
+        "__connect.errors.partition": b"3",
+        "__connect.errors.offset": b"42",
+        "__connect.errors.connector.name": b"mes",
+        "__connect.errors.exception.class.name": b"MISSING_REQUIRED_PATH",
+        "__connect.errors.exception.message": b"absent",
+        "rootsys.run_id": b"run",
+        "rootsys.commit_seq": b"5",
+    }

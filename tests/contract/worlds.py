@@ -16,6 +16,7 @@ from rootsys_dagster.core.driver_config import DriverConfig
 from rootsys_dagster.core.incremental import Incremental
 from rootsys_dagster.core.ports import DeadLetterSink, Driver, DriverContext, SinkPlace
 from rootsys_dagster.core.registry import DRIVERS, SINKS
+from rootsys_dagster.core.stream_config import KafkaServer
 from tests.databases import MariaDb, Postgres, shared
 from tests.http_server import Answer, Asked, HttpServer, json_answer
 from tests.services import free_port
@@ -397,6 +398,31 @@ class PostgresWorld(SinkWorld):
         self.connection = f"postgresql://app@127.0.0.1:{free_port()}/postgres"
 
 
+class KafkaWorld(SinkWorld):
+    kind = "kafka"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.kafka = shared_kafka()
+        self.address = self.kafka.broker.address
+        self.topic = self.kafka.topic()
+
+    def place(self) -> SinkPlace:
+        return SinkPlace(
+            kafka=KafkaServer(brokers=(self.address,), topic=self.topic, request_timeout_ms=5000), root=self.root
+        )
+
+    def letters(self) -> list[bytes]:
+        return [json.dumps(json.loads(value)["payload"]).encode() for value in self.kafka.values(self.topic)]
+
+    def lose(self) -> None:
+        self.kafka.delete(self.topic)
+        self.kafka.topic(name=self.topic)
+
+    def take_away(self) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+
+
 DRIVER_WORLDS: dict[str, Callable[[Path], DriverWorld]] = {
     "jsonl": JsonlWorld,
     "text": TextWorld,
@@ -409,5 +435,5 @@ DRIVER_WORLDS: dict[str, Callable[[Path], DriverWorld]] = {
 }
 """By the kind of the driver, and what it reads where that makes a difference."""
 SINK_WORLDS: dict[str, Callable[[Path], SinkWorld]] = {
-    world.kind: world for world in (FileWorld, SqliteWorld, PostgresWorld)
+    world.kind: world for world in (FileWorld, SqliteWorld, PostgresWorld, KafkaWorld)
 }

@@ -211,6 +211,7 @@ OUR_CODES: list[tuple[str, str, Document]] = [
      interface(dead_letters={"kind": "postgres", "connection": " "})),
     ("DEAD_LETTERS_CONNECTION_REQUIRED", "/dead_letters/connection", interface(dead_letters={"kind": "postgres"})),
     ("DEAD_LETTERS_CONNECTION_UNEXPECTED", "/dead_letters/connection", interface(dead_letters={"connection": "$URL"})),
+    ("DEAD_LETTERS_KAFKA_MISMATCH", "/dead_letters/kafka", interface(dead_letters={"kind": "kafka"})),
     ("DEAD_LETTERS_PATH_UNEXPECTED", "/dead_letters/path",
      interface(dead_letters={"kind": "postgres", "connection": "$URL", "path": "dead.jsonl"})),
     ("DEAD_LETTERS_BUDGET_MAX_OPEN_INVALID", "/dead_letters/budget/max_open",

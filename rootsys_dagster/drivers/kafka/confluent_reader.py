@@ -11,9 +11,10 @@ from kafka import errors as kafka
 
 from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.core.stream_config import KafkaConfig
-from rootsys_dagster.drivers.kafka.client import client_id, sasl_values, tls_password, tls_paths
+from rootsys_dagster.drivers.kafka.client import AT
 from rootsys_dagster.drivers.kafka.offsets import Offsets
 from rootsys_dagster.drivers.kafka.polled import Polled
+from rootsys_dagster.kafka.connection import client_id, sasl_values, tls_password, tls_paths
 
 WAIT_S: Final = 0.1
 """The library waits until it has as many messages as were asked for: so long a read may lie idle at its end."""
@@ -165,16 +166,16 @@ def settings(config: KafkaConfig, context: DriverContext) -> dict[str, Any]:
     if config.broker_version is not None:
         found |= {"api.version.request": False, "broker.version.fallback": config.broker_version}
     if config.tls is not None:
-        paths = tls_paths(config.tls, context)
+        paths = tls_paths(config.tls, context, AT)
         named = {
             "ssl.ca.location": paths.ca,
             "ssl.certificate.location": paths.cert,
             "ssl.key.location": paths.key or paths.cert,
-            "ssl.key.password": tls_password(config.tls, context),
+            "ssl.key.password": tls_password(config.tls, context, AT),
         }
         found |= {name: value for name, value in named.items() if value is not None}
         found["ssl.endpoint.identification.algorithm"] = "https" if config.tls.check_hostname else "none"
     if config.sasl is not None:
-        username, password = sasl_values(config, context)
+        username, password = sasl_values(config, context, AT)
         found |= {"sasl.mechanisms": config.sasl.mechanism, "sasl.username": username, "sasl.password": password}
     return found

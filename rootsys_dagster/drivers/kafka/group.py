@@ -5,8 +5,8 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.core.stream_config import KafkaConfig
 from rootsys_dagster.drivers.kafka.client import consumer, where
-from rootsys_dagster.drivers.kafka.errors import kafka_errors
 from rootsys_dagster.drivers.kafka.offsets import Offsets
+from rootsys_dagster.kafka.errors import kafka_errors
 
 
 def commit_group(config: KafkaConfig, context: DriverContext, offsets: Offsets) -> None:

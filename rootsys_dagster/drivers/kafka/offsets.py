@@ -11,7 +11,7 @@ from rootsys_dagster.core.ports import Place
 from rootsys_dagster.core.position import Position
 from rootsys_dagster.core.stream_config import KafkaConfig, StartTime
 from rootsys_dagster.drivers.kafka.client import where
-from rootsys_dagster.drivers.kafka.errors import kafka_errors
+from rootsys_dagster.kafka.errors import kafka_errors
 
 Offsets = dict[int, int]
 """By partition, always the offset of the next message."""

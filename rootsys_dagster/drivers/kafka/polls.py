@@ -14,9 +14,9 @@ from kafka.errors import (
 from rootsys_dagster.core.errors import TransientError
 from rootsys_dagster.core.stream_config import KafkaConfig
 from rootsys_dagster.drivers.kafka.client import where
-from rootsys_dagster.drivers.kafka.errors import kafka_errors
 from rootsys_dagster.drivers.kafka.offsets import Offsets, check_gaps, look
 from rootsys_dagster.drivers.kafka.polled import Polled
+from rootsys_dagster.kafka.errors import kafka_errors
 
 
 class Reader(Protocol):

@@ -19,13 +19,13 @@ MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], ErrorClass, str, str], 
         (kafka.SaslAuthenticationFailedError, kafka.UnsupportedSaslMechanismError, kafka.IllegalSaslStateError),
         PermanentError,
         "KAFKA.UNAUTHENTICATED",
-        "the broker did not accept the credentials; see driver.stream.kafka.sasl",
+        "the broker did not accept the credentials; see {at}.sasl",
     ),
     (
         (kafka.TopicAuthorizationFailedError,),
         PermanentError,
         "KAFKA.FORBIDDEN",
-        "this user may not read the topic; ask who runs the brokers for the right to read and describe it",
+        "this user may not use the topic; ask who runs the brokers for the right to describe and read or write it",
     ),
     (
         (kafka.GroupAuthorizationFailedError,),
@@ -48,16 +48,22 @@ MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], ErrorClass, str, str], 
         "Pass over it with 'rootsys position reset' when it cannot be mended",
     ),
     (
+        (kafka.MessageSizeTooLargeError,),
+        ConfigError,
+        "KAFKA.TOO_LARGE",
+        "a message is larger than the topic takes; raise its max.message.bytes, what follows it waits until then",
+    ),
+    (
         (kafka.InvalidTopicError,),
         ConfigError,
         "KAFKA.TOPIC_INVALID",
-        "the broker does not take that as the name of a topic; see driver.stream.kafka.topic",
+        "the broker does not take that as the name of a topic; see {at}.topic",
     ),
     (
         (kafka.UnknownTopicOrPartitionError,),
         TransientError,
         "KAFKA.TOPIC_MISSING",
-        "the broker knows no such topic or partition; create it, or check driver.stream.kafka.topic",
+        "the broker knows no such topic or partition; create it, or check {at}.topic",
     ),
     (
         (kafka.UnsupportedVersionError, kafka.UnrecognizedBrokerVersion),
@@ -93,24 +99,29 @@ MEANINGS: Final[tuple[tuple[tuple[type[Exception], ...], ErrorClass, str, str], 
 )
 
 
-def meaning(error: kafka.KafkaError, where: str) -> RootsysError:
-    """*error* as one of ours; *where* says what was being done, without secrets."""
+def meaning(error: kafka.KafkaError, where: str, at: str) -> RootsysError:
+    """*error* as one of ours, without secrets.
+
+    Args:
+        where: what was being done.
+        at: where an interface file says how.
+    """
     name = type(error).__name__
     for kinds, cls, code, way_out in MEANINGS:
         if isinstance(error, kinds):
-            return cls(f"{where}: {way_out} ({name})", code=code)
+            return cls(f"{where}: {way_out.format(at=at)} ({name})", code=code)
     return TransientError(f"{where}: the broker failed; try again later ({name})", code="KAFKA.FAILED")
 
 
 @contextmanager
-def kafka_errors(where: str) -> Iterator[None]:
+def kafka_errors(where: str, at: str = "driver.stream.kafka") -> Iterator[None]:
     """Turn what the client raises into errors of ours."""
     try:
         yield
     except kafka.KafkaError as error:
-        raise meaning(error, where) from None
+        raise meaning(error, where, at) from None
     except ssl.SSLCertVerificationError as error:
-        message = f"{where}: the certificate is not trusted: {error.verify_message}; see driver.stream.kafka.tls"
+        message = f"{where}: the certificate is not trusted: {error.verify_message}; see {at}.tls"
         raise PermanentError(message, code="KAFKA.TLS") from None
     except OSError as error:
         message = f"{where}: no broker can be reached; try again later ({type(error).__name__})"
