@@ -37,7 +37,8 @@ class Topics:
     def topic(self, partitions: int = 1, name: str = "", **config: str) -> str:
         """A new topic; ``__`` in the name of a setting stands for a dot."""
         name = name or f"t-{uuid.uuid4().hex[:12]}"
-        settings = {key.replace("__", "."): value for key, value in config.items()}
+        # Tests write messages that are years old, which a broker would soon take away.
+        settings = {"retention.ms": "-1"} | {key.replace("__", "."): value for key, value in config.items()}
         new = NewTopic(name, partitions, 1, config=settings)
         self.admin.create_topics([new])[name].result(30)
         wait_for("the topic", lambda: self.admin.list_topics(name, timeout=10).topics[name].partitions or None)
