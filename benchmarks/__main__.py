@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.measure import machine
 
-MODULES = ("startup", "jsonl", "rest", "database", "kafka", "fabric")
+MODULES = ("startup", "scale", "jsonl", "rest", "database", "kafka", "fabric")
 PEERS = ("database_peers",)
 """Not by default: they want other tools beside ours."""
 PAGE = Path("docs/benchmarks.md")

@@ -241,10 +241,7 @@ def dagster_servers(home: Path, **env: str) -> Iterator[Webserver]:
     daemon = [sys.executable, "-m", "dagster._daemon", "run", *arguments]
     environment = dagster_env(home, **env)
     server = Webserver(f"http://127.0.0.1:{port}")
-    with (
-        running(web, cwd=home, env=environment, log=home / "webserver.log") as process,
-        running(daemon, cwd=home, env=environment, log=home / "daemon.log"),
-    ):
+    with running(web, cwd=home, env=environment, log=home / "webserver.log") as process:
 
         def answers() -> bool | None:
             assert process.poll() is None, (home / "webserver.log").read_text()
@@ -254,7 +251,9 @@ def dagster_servers(home: Path, **env: str) -> Iterator[Webserver]:
                 return None
 
         wait_for("the webserver", answers)
-        yield server
+        # Only now: two processes that make the tables of an empty storage get into each other's way.
+        with running(daemon, cwd=home, env=environment, log=home / "daemon.log"):
+            yield server
 
 
 def _postgres_tools() -> Path:
