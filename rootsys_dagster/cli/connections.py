@@ -100,7 +100,7 @@ def all_of(project: Project) -> list[Connection]:
 
 
 def users(name: str, project: Project) -> list[str]:
-    """The interfaces, fabrics and alerts that name a connection."""
+    """The interfaces that name a connection."""
     found: list[str] = []
     for entry in project.interfaces:
         interface = entry.interface
@@ -108,6 +108,4 @@ def users(name: str, project: Project) -> list[str]:
             name == interface.driver.connection or any(name == one.connection for one in interface.watermarks)
         ):
             found.append(entry.name)
-    return found + [
-        f"alert {one.name}" for one in project.connections.alerts if one.target and one.target.connection == name
-    ]
+    return found

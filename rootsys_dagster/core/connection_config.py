@@ -1,4 +1,4 @@
-"""One entry of ``connections.json``: a system that several interfaces, hooks and alerts name, described once."""
+"""One entry of ``connections.json``: a system that several interfaces name, described once."""
 
 import re
 from typing import Final, Literal
@@ -87,7 +87,7 @@ class SqliteFile(Config):
 class RestService(Config):
     """An HTTP service: where it is, how to sign in, and what it may be asked."""
 
-    url: Text = Field(description="Of the service; what interfaces and hooks name lies below it.")
+    url: Text = Field(description="Of the service; what interfaces name lies below it.")
     headers: dict[str, str] = Field(default={}, description="Sent with every request; a value may be a reference.")
     auth: RestAuth | None = None
     hosts: tuple[Text, ...] = Field(

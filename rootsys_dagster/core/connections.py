@@ -7,7 +7,6 @@ from typing import Final
 
 from pydantic import Field
 
-from rootsys_dagster.core.alert_config import Alert
 from rootsys_dagster.core.config import Config, Findings
 from rootsys_dagster.core.connection_config import DB_KINDS, Connection
 from rootsys_dagster.core.document import parse_document, read_file
@@ -24,7 +23,6 @@ class ConnectionsFile(Config):
         default=None, alias="$schema", description="Where editors find the schema of this file."
     )
     connections: tuple[Connection, ...] = ()
-    alerts: tuple[Alert, ...] = ()
 
     def check(self, at: str, found: Findings) -> None:
         kinds: dict[str, str] = {}
@@ -38,16 +36,6 @@ class ConnectionsFile(Config):
             if (destination := connection.default_destination) is not None:
                 here = f"{at}/connections/{index}/default_destination/connection"
                 check_reference(destination.connection, kinds, DB_KINDS, here, found)
-        names: set[str] = set()
-        for index, alert in enumerate(self.alerts):
-            here = f"{at}/alerts/{index}"
-            alert.check(here, found)
-            if alert.name in names:
-                found.add("ALERT_DUPLICATE", f"{here}/name", "is also the name of another; give it one of its own")
-            names.add(alert.name)
-            if alert.target is not None:
-                wanted = ("rest",) if alert.kind == "webhook" else ("smtp",)
-                check_reference(alert.target.connection, kinds, wanted, f"{here}/{alert.kind}/connection", found)
 
 
 def check_reference(
@@ -64,10 +52,9 @@ def check_reference(
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """The connections of a project by name, and its alerts; a broken file has problems and nothing else."""
+    """The connections of a project by name; a broken file has problems and nothing else."""
 
     by_name: Mapping[str, Connection] = field(default_factory=dict[str, Connection])
-    alerts: tuple[Alert, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -106,4 +93,4 @@ def load_connections(root: Path) -> Connections:
         file = parse_document(ConnectionsFile, read_file(path), str(path))
     except InvalidFileError as error:
         return Connections(problems=error.problems)
-    return Connections({connection.name: connection for connection in file.connections}, file.alerts)
+    return Connections({connection.name: connection for connection in file.connections})

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from rootsys_dagster.core.connections import ConnectionsFile
+from rootsys_dagster.core.document import parse_document
 from rootsys_dagster.core.interface import parse_interface
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +47,8 @@ def test_the_json_of_a_page_is_json(page: Path) -> None:
             document = json.loads(text)
             if "driver" in document:
                 parse_interface(text.encode(), str(page))
+            if "connections" in document:
+                parse_document(ConnectionsFile, text.encode(), str(page))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
