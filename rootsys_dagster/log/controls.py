@@ -110,7 +110,7 @@ class Controls:
         """
         try:
             status = self.path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return Standing()
         except OSError as error:
             raise self._damaged(f"cannot be read: {error.strerror}") from error
@@ -218,7 +218,7 @@ class Controls:
                         raise self._damaged(f"was changed before the entry of {entry.at}")
                     expected = hashlib.sha256(line).hexdigest()
                     yield line, entry
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise self._damaged(f"cannot be read: {error.strerror}") from error

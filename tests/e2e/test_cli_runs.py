@@ -1,5 +1,6 @@
 """``rootsys runs`` and the main screen: what ran and what is due, from the log alone and with Dagster's storage."""
 
+import functools
 import getpass
 import json
 import signal
@@ -93,7 +94,11 @@ def test_the_main_screen_shows_the_last_run_and_the_next(plant: ProjectFolder) -
 
 def test_watch_shows_again_and_again_until_it_is_interrupted(plant: ProjectFolder) -> None:
     command = [ROOTSYS, "show", "--watch", "--every-s", "0.2"]
-    with subprocess.Popen(command, cwd=plant.root, env=environment(), stdout=subprocess.PIPE, text=True) as watching:
+    # A test run in the background is started with the signal ignored, and would hand that on.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, cwd=plant.root, env=environment(), stdout=subprocess.PIPE, text=True, preexec_fn=heeding
+    ) as watching:
         assert watching.stdout is not None
         screens = 0
         for line in watching.stdout:
