@@ -1,1 +1,1 @@
-"""What happens after a run, outside: SQL, webhooks and mail by named connections. Never undoes what is committed."""
+"""Systems outside by their named connections, asked apart from any run."""

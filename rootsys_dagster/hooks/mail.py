@@ -1,11 +1,9 @@
-"""Mail through a named SMTP connection. Source: RFC 5321; TLS as in RFC 3207 and RFC 8314."""
+"""Sessions with mail servers, by named SMTP connections. Source: RFC 5321; TLS as in RFC 3207 and RFC 8314."""
 
 import smtplib
 import ssl
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from email.message import EmailMessage
-from email.utils import formatdate
 
 from rootsys_dagster.core.connection_config import Connection
 from rootsys_dagster.core.errors import ConfigError, PermanentError, RootsysError, TransientError
@@ -45,32 +43,9 @@ def mail_session(connection: Connection, where: Surroundings, timeout_s: float) 
         raise refused(error, place) from None
     finally:
         if session is not None:
-            # After the mail was taken, nothing that happens while leaving matters.
+            # Nothing that happens while leaving matters.
             with suppress(smtplib.SMTPException, OSError):
                 session.quit()
-
-
-def send_mail(
-    connection: Connection, where: Surroundings, to: Sequence[str], subject: str, text: str, timeout_s: float
-) -> None:
-    """One mail in plain text; line ends in *subject* become spaces.
-
-    Raises:
-        RootsysError: it was not taken for every address.
-    """
-    assert connection.smtp is not None
-    message = EmailMessage()
-    message["From"] = connection.smtp.sender
-    message["To"] = ", ".join(to)
-    message["Subject"] = " ".join(subject.split())
-    message["Date"] = formatdate()
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(text)
-    with mail_session(connection, where, timeout_s) as session:
-        left_out = session.send_message(message)
-    if left_out:
-        listed = f"{len(left_out)} of {len(to)} addresses"
-        raise PermanentError(f"connection {connection.name}: {listed} were refused", code="SMTP.ADDRESS_REFUSED")
 
 
 def tls_context(connection: Connection, where: Surroundings) -> ssl.SSLContext:
@@ -95,9 +70,6 @@ def refused(error: Exception, place: str) -> RootsysError:
         case smtplib.SMTPNotSupportedError():
             message = f"{place}: the server does not offer what was asked for; check tls and user"
             return ConfigError(message, code="SMTP.NOT_SUPPORTED")
-        case smtplib.SMTPRecipientsRefused() | smtplib.SMTPSenderRefused():
-            message = f"{place}: an address was refused; check sender and recipients"
-            return PermanentError(message, code="SMTP.ADDRESS_REFUSED")
         case smtplib.SMTPResponseException() if 500 <= error.smtp_code < 600:
             message = f"{place}: {error.smtp_code}, the server refuses; ask who runs it"
             return PermanentError(message, code="SMTP.REFUSED")

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -65,8 +65,3 @@ def service(
     shared = Shared.of(where.state_root, StreamId(connection.name, "connection"), urlsplit(url).hostname or "")
     with Exchange(connection.name, config, url, where.root, secrets, shared) as exchange:
         yield exchange, template.build(Ask(params={}))
-
-
-def with_json(request: Request, body: bytes, content_type: str) -> Request:
-    """*request* with a JSON body."""
-    return replace(request.with_header("Content-Type", content_type), body=body)
