@@ -5,7 +5,7 @@ The texts of a server quote rows and connection strings, so none is passed on: t
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -29,10 +29,9 @@ SIGN_IN_WORDS: Final = (
     "pg_hba.conf",
     "does not exist",
     "not permitted",
-    "certificate",
-    "SSL",
-    "root.crt",
 )
+TLS_WORDS: Final = ("certificate", "SSL", "root.crt")
+ROWS_AT_ONCE: Final = 500
 # The longest prefix decides; what is not here may pass, such as a full disk or a server that only reads.
 OF_CONFIGURATION: Final = ("0A", "28", "3D", "3F", "42", "55000")
 OF_VALUES: Final = ("21", "22", "23", "54")
@@ -89,6 +88,24 @@ def storable(value: Any) -> Any:
     return value.replace("\0", "\\u0000") if isinstance(value, str) and "\0" in value else value
 
 
+def execute_many(connection: psycopg.Connection[Any], statement: bytes, rows: Iterable[Sequence[Any]]) -> int:
+    """Run *statement* for each of *rows*; returns how many rows of the table it has changed.
+
+    Some at a time: what is sent in one go is kept until the server has answered.
+    """
+    remaining, changed = iter(rows), 0
+    with connection.cursor() as cursor:
+        while some := [tuple(map(storable, row)) for row in itertools.islice(remaining, ROWS_AT_ONCE)]:
+            cursor.executemany(statement, some)
+            changed += cursor.rowcount
+    return changed
+
+
+def condition_name(name: str) -> str:
+    """``UndefinedTable`` as ``undefined table``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+
+
 def refusal(error: psycopg.Error, doing: str, then: str, area: str) -> RootsysError:
     """What *error* means.
 
@@ -97,11 +114,10 @@ def refusal(error: psycopg.Error, doing: str, then: str, area: str) -> RootsysEr
         area: of the code, as in ``SINK.UNAVAILABLE``.
     """
     state = error.sqlstate
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
-    detail = f"{words} ({state})" if state else "no connection"
+    detail = f"{condition_name(type(error).__name__)} ({state})" if state else "no connection"
     if isinstance(error, psycopg.errors.CharacterNotInRepertoire):
         return ConfigError(f"{doing}: the encoding of the database must be UTF8; {then}", code=f"{area}.REFUSED")
-    if state is None and any(word in str(error) for word in SIGN_IN_WORDS):
+    if state is None and any(word in str(error) for word in SIGN_IN_WORDS + TLS_WORDS):
         message = f"{doing}: the server let us not in; check user, password, database and TLS of the connection; {then}"
         return ConfigError(message, code=f"{area}.REFUSED")
     if state is not None and state.startswith(OF_CONFIGURATION):

@@ -26,7 +26,7 @@ def connection(server: KafkaServer, context: DriverContext, at: str) -> dict[str
         "bootstrap_timeout_ms": server.request_timeout_ms,
         "reconnect_backoff_max_ms": 1000,
         "metrics_enabled": False,
-        "security_protocol": f"{'SASL_' if server.sasl else ''}{'SSL' if server.tls else 'PLAINTEXT'}",
+        "security_protocol": security_protocol(server),
     }
     if server.broker_version is not None:
         arguments["api_version"] = tuple(int(part) for part in server.broker_version.split("."))
@@ -39,6 +39,16 @@ def connection(server: KafkaServer, context: DriverContext, at: str) -> dict[str
         arguments["sasl_plain_username"] = username
         arguments["sasl_plain_password"] = password
     return arguments
+
+
+def security_protocol(server: KafkaServer) -> str:
+    """What clients call the choice of TLS and SASL."""
+    return f"{'SASL_' if server.sasl else ''}{'SSL' if server.tls else 'PLAINTEXT'}"
+
+
+def fetch_wait_ms(server: KafkaServer) -> int:
+    """How long a broker may hold back an answer until it has more; each request has to outlast that."""
+    return min(500, server.request_timeout_ms // 2)
 
 
 def client_id(context: DriverContext) -> str:

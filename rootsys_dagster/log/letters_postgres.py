@@ -3,16 +3,14 @@
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from typing import Any, Final
 
 import psycopg
 
 from rootsys_dagster.log.commit import StreamId, folder_name
 from rootsys_dagster.log.letter_store import COLUMNS, SQLITE, LetterStore, Row
-from rootsys_dagster.postgres import connect, numbered, parse, place_of, refusal, storable
+from rootsys_dagster.postgres import connect, execute_many, numbered, parse, place_of, refusal, storable
 
-ROWS_AT_ONCE: Final = 500
 CREATE: Final = (
     f"CREATE TABLE IF NOT EXISTS {{letters}} (log TEXT NOT NULL, {COLUMNS})",
     "CREATE INDEX IF NOT EXISTS rootsys_letters_order ON {letters} (log, commit_seq, byte)",
@@ -70,12 +68,8 @@ class PostgresLetters(LetterStore):
             return self._connection.execute(self._text(statement), [storable(value) for value in values]).fetchall()
 
     def execute(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        remaining = iter(rows)
-        text = self._text(statement)
-        # Some at a time: what is sent in one go is kept until the server has answered.
-        while some := [tuple(map(storable, row)) for row in islice(remaining, ROWS_AT_ONCE)]:
-            with self._told(), self._connection.cursor() as cursor:
-                cursor.executemany(text, some)
+        with self._told():
+            execute_many(self._connection, self._text(statement), rows)
 
     @contextmanager
     def transaction(self, lock: str | None = None) -> Generator[None]:

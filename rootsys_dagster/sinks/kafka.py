@@ -16,7 +16,7 @@ from rootsys_dagster.core.errors import TransientError
 from rootsys_dagster.core.ports import DeadLetterSink, DriverContext, SinkPlace
 from rootsys_dagster.core.record import dead_letter_id
 from rootsys_dagster.core.registry import SINKS
-from rootsys_dagster.kafka.connection import connection
+from rootsys_dagster.kafka.connection import connection, fetch_wait_ms
 from rootsys_dagster.kafka.errors import kafka_errors
 
 AT: Final = "dead_letters.kafka"
@@ -124,7 +124,7 @@ class KafkaSink(DeadLetterSink):
         arguments = connection(self.server, context, AT)
         consumer = KafkaConsumer(
             **arguments, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest",
-            isolation_level="read_uncommitted", fetch_max_wait_ms=min(500, self.server.request_timeout_ms // 2),
+            isolation_level="read_uncommitted", fetch_max_wait_ms=fetch_wait_ms(self.server),
         )  # fmt: skip
         self._held.callback(consumer.close, autocommit=False)
         self._consumer = consumer

@@ -3,7 +3,6 @@
 The texts of databases quote rows, parameters and connection strings, so none of them is ever passed on.
 """
 
-import re
 import sqlite3
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -148,8 +147,3 @@ def by_errno(errno: int) -> Verdict:
 def by_result_code(code: int | None) -> Verdict:
     """The verdict on a result code of SQLite, extended or not."""
     return RESULT_CODES.get((code or 0) & 0xFF, BROKEN)
-
-
-def condition_name(name: str) -> str:
-    """``UndefinedTable`` as ``undefined table``."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()

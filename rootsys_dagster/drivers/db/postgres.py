@@ -20,7 +20,7 @@ from rootsys_dagster.core.db_config import DbConfig
 from rootsys_dagster.core.errors import ConfigError, RootsysError, TransientError
 from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.drivers.db.connection import server_address
-from rootsys_dagster.drivers.db.errors import SIGN_IN, TLS, by_sqlstate, condition_name
+from rootsys_dagster.drivers.db.errors import SIGN_IN, TLS, by_sqlstate
 from rootsys_dagster.drivers.db.session import (
     BLOCK_BYTES,
     Clock,
@@ -32,6 +32,7 @@ from rootsys_dagster.drivers.db.session import (
     Value,
     sql,
 )
+from rootsys_dagster.postgres import SIGN_IN_WORDS, TLS_WORDS, condition_name
 
 KEEP_ALIVE: Final = {"keepalives": "1", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 BOOL, BYTEA, CHAR, JSON, FLOAT4, FLOAT8, NUMERIC, TIMESTAMP = 16, 17, 18, 114, 700, 701, 1700, 1114
@@ -61,15 +62,6 @@ SETTINGS: Final = {
     "standard_conforming_strings": "on",
     "bytea_output": "hex",
 }
-# What the server says while signing in has no SQLSTATE, so its words have to do; others count as a lost connection.
-SIGN_IN_WORDS: Final = (
-    "authentication failed",
-    "no password supplied",
-    "pg_hba.conf",
-    "does not exist",
-    "not permitted",
-)
-TLS_WORDS: Final = ("certificate", "SSL", "root.crt", "channel binding")
 
 
 class PostgresSession(Session):
@@ -336,7 +328,7 @@ def connected(config: DbConfig, context: DriverContext) -> psycopg.Connection[An
         raise ConfigError(message, code="DB.CONNECTION_INVALID") from None
     except psycopg.Error as error:
         words = str(error)
-    if any(word in words for word in TLS_WORDS) and "pg_hba.conf" not in words:
+    if any(word in words for word in (*TLS_WORDS, "channel binding")) and "pg_hba.conf" not in words:
         raise TLS.error(where, "no encrypted connection")
     if any(word in words for word in SIGN_IN_WORDS):
         raise SIGN_IN.error(where, "the server let us not in")

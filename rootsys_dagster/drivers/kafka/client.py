@@ -12,7 +12,7 @@ from kafka import KafkaConsumer
 from rootsys_dagster.core.ports import DriverContext
 from rootsys_dagster.core.stream_config import KafkaConfig
 from rootsys_dagster.drivers.kafka.record_batch import use_one_loop
-from rootsys_dagster.kafka.connection import connection
+from rootsys_dagster.kafka.connection import connection, fetch_wait_ms
 from rootsys_dagster.kafka.errors import kafka_errors
 from rootsys_dagster.kafka.network import KafkaNetClient, network_client
 
@@ -61,8 +61,7 @@ def reading(config: KafkaConfig) -> dict[str, Any]:
         "auto_offset_reset": "none",
         "enable_auto_commit": False,
         "isolation_level": config.isolation_level,
-        # The client wants each request to outlast the longest wait for messages.
-        "fetch_max_wait_ms": min(500, config.request_timeout_ms // 2),
+        "fetch_max_wait_ms": fetch_wait_ms(config),
         "max_poll_records": config.max_batch_records,
         "fetch_max_bytes": config.max_batch_bytes,
         "max_partition_fetch_bytes": min(config.max_batch_bytes, 1 << 20),

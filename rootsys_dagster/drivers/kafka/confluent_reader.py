@@ -14,7 +14,14 @@ from rootsys_dagster.core.stream_config import KafkaConfig
 from rootsys_dagster.drivers.kafka.client import AT
 from rootsys_dagster.drivers.kafka.offsets import Offsets
 from rootsys_dagster.drivers.kafka.polled import Polled
-from rootsys_dagster.kafka.connection import client_id, sasl_values, tls_password, tls_paths
+from rootsys_dagster.kafka.connection import (
+    client_id,
+    fetch_wait_ms,
+    sasl_values,
+    security_protocol,
+    tls_password,
+    tls_paths,
+)
 
 WAIT_S: Final = 0.1
 """The library waits until it has as many messages as were asked for: so long a read may lie idle at its end."""
@@ -152,7 +159,7 @@ def settings(config: KafkaConfig, context: DriverContext) -> dict[str, Any]:
         "isolation.level": config.isolation_level,
         "check.crcs": True,
         "allow.auto.create.topics": False,
-        "fetch.wait.max.ms": min(500, config.request_timeout_ms // 2),
+        "fetch.wait.max.ms": fetch_wait_ms(config),
         "message.max.bytes": answer_bytes,
         "fetch.max.bytes": answer_bytes,
         "fetch.message.max.bytes": min(config.max_batch_bytes, 1 << 20),
@@ -161,7 +168,7 @@ def settings(config: KafkaConfig, context: DriverContext) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 10,
         "socket.timeout.ms": max(config.request_timeout_ms, 1000),
         "reconnect.backoff.max.ms": 1000,
-        "security.protocol": f"{'SASL_' if config.sasl else ''}{'SSL' if config.tls else 'PLAINTEXT'}",
+        "security.protocol": security_protocol(config),
     }
     if config.broker_version is not None:
         found |= {"api.version.request": False, "broker.version.fallback": config.broker_version}
