@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from rootsys_dagster.cli.output import emit, note, plural, table
+from rootsys_dagster.cli.output import emit, exit_code_of, note, plural, table
 from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.core.connection_config import Connection
 from rootsys_dagster.core.connections import CONNECTIONS
-from rootsys_dagster.core.errors import ConfigError, InvalidFileError
+from rootsys_dagster.core.errors import InvalidFileError
 from rootsys_dagster.core.project import Project, load_project
 from rootsys_dagster.secrets import redact
 
@@ -85,7 +85,7 @@ def test(ctx: click.Context, names: tuple[str, ...], timeout_s: float, as_json: 
     failures = [one.error for one in found if one.error is not None]
     if not as_json:
         note(f"{len(found) - len(failures)} of {plural(len(found), 'connection')} answered")
-    ctx.exit(min((2 if isinstance(error, ConfigError) else 1 for error in failures), default=0))
+    ctx.exit(min((exit_code_of(error) for error in failures), default=0))
 
 
 def all_of(project: Project) -> list[Connection]:

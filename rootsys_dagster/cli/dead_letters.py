@@ -1,7 +1,5 @@
 """``rootsys dead-letters``: see what was rejected and why, replay it when it is mended, or discard it."""
 
-import getpass
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +13,7 @@ from rootsys_dagster.cli.path import PATH
 from rootsys_dagster.cli.streams import find_log, find_logs_of, place
 from rootsys_dagster.core.errors import ConfigError
 from rootsys_dagster.log.commit import CommitLog
+from rootsys_dagster.log.controls import this_user
 from rootsys_dagster.log.letters import Letter, LetterFilter, open_letters
 from rootsys_dagster.pipeline.export import export_lines
 
@@ -159,14 +158,6 @@ def replay(
 
     wanted = chosen_letters(**choice)
     ctx.exit(replay_named((*names, *interfaces), wanted, limit, dry_run, as_json, state_root, project))
-
-
-def this_user() -> str:
-    """Who is logged in, as well as that can be told."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
 
 
 @dead_letters.command()

@@ -3,7 +3,6 @@
 A command's module is imported when the command runs, so that ``rootsys --help`` imports nothing but click.
 """
 
-import getpass
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import click
 from rootsys_dagster.cli.output import exit_code_of, report, silence_stdout
 from rootsys_dagster.core.errors import RootsysError
 from rootsys_dagster.core.spelling import did_you_mean, shown
-from rootsys_dagster.log.trigger import asked_by
+from rootsys_dagster.log.trigger import asked_by, user_name
 
 COMMANDS = {
     "run": "Fetch, normalise and commit what sources have now; merge fabrics.",
@@ -100,18 +99,10 @@ def cli() -> None:
     """
 
 
-def user_name() -> str:
-    """Who types, as far as the system knows."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return str(os.getuid())
-
-
 def execute(arguments: Sequence[str]) -> int:
     """Run the command line *arguments* and return the exit code; only bugs raise."""
     try:
-        with asked_by(f"cli:{user_name()}"):
+        with asked_by(f"cli:{user_name() or os.getuid()}"):
             code = cli.main(list(arguments), prog_name="rootsys", standalone_mode=False)
     except click.ClickException as error:
         error.show()

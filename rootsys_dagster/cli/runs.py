@@ -56,10 +56,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON line."""
-        times = {
-            name: value and value.isoformat()
-            for name, value in (("started_at", self.started_at), ("ended_at", self.ended_at))
-        }
+        times = {name: value and value.isoformat() for name, value in self.times.items()}
         return asdict(self) | times | {"duration_s": self.duration_s}
 
 
@@ -129,7 +126,7 @@ def rows_of(project: Project, since: datetime | None) -> Iterator[Row]:
         told.add((run.run_id, run.stream.name))
         whole = kept.get(run.run_id)
         failures = {names.get(asset, asset): why for asset, why in whole.failures.items()} if whole else {}
-        error = failures.get(run.stream.name)
+        error, counts = failures.get(run.stream.name), run.counts
         yield Row(
             name=run.stream.name,
             version=run.stream.version,
@@ -138,8 +135,8 @@ def rows_of(project: Project, since: datetime | None) -> Iterator[Row]:
             ended_at=run.ended_at,
             commits=[commit.seq for commit in run.commits],
             mode=run.commits[-1].mode,
-            records=run.counts.accepted,
-            dead_letters=run.counts.dead_letters,
+            records=counts.accepted,
+            dead_letters=counts.dead_letters,
             triggered_by=run.triggered_by or (whole.triggered_by if whole else None),
             run_id=run.run_id,
             job=whole.job if whole else "",

@@ -144,12 +144,13 @@ def last_run(log: CommitLog) -> dict[str, Any] | None:
         return None
     if run is None:
         return None
+    counts = run.counts
     return {
         "run_id": run.run_id,
         "ended_at": run.ended_at.isoformat(),
         "duration_s": round((run.ended_at - run.started_at).total_seconds(), 3),
-        "records": run.counts.accepted,
-        "dead_letters": run.counts.dead_letters,
+        "records": counts.accepted,
+        "dead_letters": counts.dead_letters,
         "triggered_by": run.triggered_by,
     }
 

@@ -1,9 +1,9 @@
 """What a person types: the frozen base model, the kinds of text and number in it, and the collector of its problems."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from rootsys_dagster.core import pointer as json_pointer
 from rootsys_dagster.core.errors import Problem
@@ -63,10 +63,11 @@ class Findings:
         for index, text in enumerate(texts):
             self.blank(code, f"{pointer}/{index}", text)
 
-    def repeated_entries(self, code: str, pointer: str, entries: Sequence[object]) -> None:
+    def repeated_entries(self, code: str, pointer: str, entries: Iterable[Hashable]) -> None:
         """Report each entry of an array that was there before."""
+        firsts: dict[Hashable, int] = {}
         for index, entry in enumerate(entries):
-            if (first := entries.index(entry)) < index:
+            if (first := firsts.setdefault(entry, index)) < index:
                 self.add(code, f"{pointer}/{index}", f"repeats entry {first}; remove it", [f"{pointer}/{first}"])
 
     def below_one(self, code: str, pointer: str, number: int | None) -> None:
@@ -87,3 +88,8 @@ class Config(BaseModel):
 
     def check(self, at: str, found: Findings) -> None:
         """Report every problem that has a code; *at* is the pointer of this object in its file."""
+
+
+def needs_block(kind: str) -> JsonValue:
+    """The JSON Schema condition that *kind* comes with the block of the same name."""
+    return {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"required": [kind]}}

@@ -1,12 +1,12 @@
 """One entry of ``connections.json``: a system that several interfaces name, described once."""
 
 import re
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field
 
-from rootsys_dagster.core.config import Config, Findings, Positive, Text
+from rootsys_dagster.core.config import Config, Findings, Positive, Text, needs_block
 from rootsys_dagster.core.db_config import DbConfig, Pool
 from rootsys_dagster.core.policy import RateLimit
 from rootsys_dagster.core.rest_auth_config import RestAuth
@@ -14,6 +14,7 @@ from rootsys_dagster.core.rest_config import RestConfig
 from rootsys_dagster.core.secret_ref import has_secret_ref
 
 ConnectionKind = Literal["postgres", "mysql", "sqlite", "rest", "smtp"]
+KINDS: Final[tuple[ConnectionKind, ...]] = get_args(ConnectionKind)
 DB_KINDS: Final = ("postgres", "mysql", "sqlite")
 CONNECTION_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 SMTP_PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
@@ -151,18 +152,13 @@ class DefaultDestination(Config):
     schema_name: Text | None = Field(default=None, alias="schema")
 
 
-def needs_block(kind: str) -> JsonValue:
-    """The JSON Schema condition that *kind* comes with the block of the same name."""
-    return {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"required": [kind]}}
-
-
 class Connection(Config):
     """One named system; only the block of its kind is there."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "required": ["name", "kind"],
-            "allOf": [needs_block(kind) for kind in ("postgres", "mysql", "sqlite", "rest", "smtp")],
+            "allOf": [needs_block(kind) for kind in KINDS],
         }
     )
 
@@ -184,7 +180,7 @@ class Connection(Config):
             message = "must start with a letter and hold up to 63 letters, digits, '_' and '-'"
             found.add("CONNECTION_NAME_INVALID", f"{at}/name", message)
         found.below_one("CONNECTION_MAX_RUNS_INVALID", f"{at}/max_runs", self.max_runs)
-        for kind in ("postgres", "mysql", "sqlite", "rest", "smtp"):
+        for kind in KINDS:
             block: Config | None = getattr(self, kind)
             if kind == self.kind and block is None:
                 message = f'is needed for kind "{kind}"'

@@ -1,4 +1,4 @@
-"""``connections.json`` at the project root: the systems that files of the project name, and who hears of failures."""
+"""``connections.json`` at the project root: the systems that files of the project name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from rootsys_dagster.core.config import Config, Findings, Text
+from rootsys_dagster.core.config import Config, Findings, Text, needs_block
 from rootsys_dagster.core.db_config import DbConfig
 from rootsys_dagster.core.rest_config import RestConfig
 from rootsys_dagster.core.stream_config import StreamConfig
@@ -13,11 +13,6 @@ DriverKind = Literal["jsonl", "text", "binary", "rest", "db", "stream"]
 FILE_KINDS: Final = ("jsonl", "text", "binary")
 BLOCKS: Final = ("rest", "db", "stream")
 FILE_MEMBERS: Final = ("input", "eof", "on_replace")
-
-
-def needs_block(kind: str) -> JsonValue:
-    """The JSON Schema condition that *kind* comes with the block of the same name."""
-    return {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": {"required": [kind]}}
 
 
 def db_by_itself() -> JsonValue:

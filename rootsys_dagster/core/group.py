@@ -45,7 +45,7 @@ class Group(Described):
             found.add("GROUP_MEMBERS_EMPTY", f"{at}/members", "needs at least one interface or fabric")
         found.blank_entries("GROUP_MEMBER_EMPTY", f"{at}/members", self.members)
         found.repeated_entries("GROUP_MEMBER_REPEATED", f"{at}/members", self.members)
-        found.repeated_entries("GROUP_SCHEDULE_REPEATED", f"{at}/schedules", self.schedules)
+        found.repeated_entries("GROUP_SCHEDULE_REPEATED", f"{at}/schedules", map(tuple, self.schedules))
         for index, schedule in enumerate(self.schedules):
             schedule.check(f"{at}/schedules/{index}", found)
         if self.interval is not None:

@@ -73,12 +73,17 @@ def check_depends_on(interfaces: Sequence[InterfaceFile], fabrics: Sequence[Fabr
     for file in naming:
         for problem in look_up_all(references(file), named, "/depends_on", "DEPENDS_ON"):
             found[file.path].append(problem)
-    upstream = upstream_of(files)
-    for file in naming:
+    check_circles(naming, upstream_of(files), "DEPENDS_ON_CYCLE", "/depends_on", "waits for itself", found)
+
+
+def check_circles(
+    files: Iterable[Entry], upstream: Mapping[Path, Sequence[Entry]], code: str, at: str, what: str, found: Found
+) -> None:
+    """Report each file that leads, over what it needs, back to itself."""
+    for file in files:
         if (way := way_back(file, upstream)) is not None:
             names = " → ".join(json.dumps(step.name, ensure_ascii=False) for step in way)
-            message = f"waits for itself: {names}; take one of them out"
-            found[file.path].append(Problem("DEPENDS_ON_CYCLE", "/depends_on", message))
+            found[file.path].append(Problem(code, at, f"{what}: {names}; take one of them out"))
 
 
 def check_groups(groups: Sequence[GroupFile], files: Sequence[Entry]) -> tuple[GroupFile, ...]:

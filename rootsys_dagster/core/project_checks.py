@@ -1,6 +1,5 @@
 """What only all files of a project together show: repeated names, taken assets, inputs that lead nowhere."""
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from rootsys_dagster.core.contract import ContractRegistry
 from rootsys_dagster.core.errors import Problem
-from rootsys_dagster.core.order import check_depends_on, way_back
+from rootsys_dagster.core.order import check_circles, check_depends_on, upstream_of
 from rootsys_dagster.core.project_file import FabricFile, InterfaceFile, ProjectFile
 from rootsys_dagster.core.reference import Found, Nothing, by_name, look_up
 
@@ -30,7 +29,7 @@ def check_together(
     check_assets([*interfaces, *fabrics], found)
     check_dead_letter_files(interfaces, found)
     check_inputs(interfaces, fabrics, found)
-    check_cycles(fabrics, found)
+    check_circles(fabrics, upstream_of(fabrics), "FABRIC_CYCLE", "/inputs", "is its own input", found)
     check_depends_on(interfaces, fabrics, found)
     return (
         tuple(replace(file, problems=(*file.problems, *found.get(file.path, ()))) for file in interfaces),
@@ -126,17 +125,3 @@ def check_inputs(interfaces: Sequence[InterfaceFile], fabrics: Sequence[FabricFi
             elif (first := seen.setdefault(target.path, index)) < index:
                 message = f"is the same as input {first}; remove it"
                 found[file.path].append(Problem("FABRIC_INPUT_REPEATED", pointer, message))
-
-
-def check_cycles(fabrics: Sequence[FabricFile], found: Found) -> None:
-    """Report each fabric that is, through others, its own input."""
-    named = by_name(fabrics)
-    feeds: dict[Path, list[InterfaceFile | FabricFile]] = {}
-    for file in fabrics:
-        targets = [look_up(name, named, "fabric") for name in (file.fabric.inputs if file.fabric is not None else ())]
-        feeds[file.path] = [target for target in targets if not isinstance(target, Nothing)]
-    for file in fabrics:
-        if (way := way_back(file, feeds)) is not None:
-            names = " → ".join(json.dumps(step.name, ensure_ascii=False) for step in way)
-            message = f"is its own input: {names}; take one of them out"
-            found[file.path].append(Problem("FABRIC_CYCLE", "/inputs", message))

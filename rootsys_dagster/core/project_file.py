@@ -3,9 +3,10 @@
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 from pydantic_core import from_json
 
@@ -20,6 +21,7 @@ from rootsys_dagster.core.interface import Interface, parse_interface, warnings_
 from rootsys_dagster.core.record_contract import RecordContract, bound
 
 PROFILE_VARIABLE: Final = "ROOTSYS_LINT_PROFILE"
+F = TypeVar("F", bound="FoundFile")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,16 @@ class FoundFile:
     warnings: tuple[Problem, ...] = ()
     declared_name: str = ""
 
+    @property
+    def model(self) -> Interface | Fabric | Group | None:
+        """What was loaded; None when the file itself is broken."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """The name that it says; a broken file that does not say one goes by its file name."""
+        return self.model.name if self.model is not None else self.declared_name or stem(self.path)
+
     def refuse_if_broken(self) -> None:
         """Raises: InvalidFileError: with every problem, when there is one."""
         if self.problems:
@@ -53,11 +65,6 @@ class ProjectFile(FoundFile):
     def model(self) -> Interface | Fabric | None:
         """What was loaded; None when the file itself is broken."""
         raise NotImplementedError
-
-    @property
-    def name(self) -> str:
-        """The name of the interface or fabric; a broken file that does not say one goes by its file name."""
-        return self.model.name if self.model is not None else self.declared_name or stem(self.path)
 
     @property
     def version(self) -> str:
@@ -125,9 +132,8 @@ class GroupFile(FoundFile):
     group: Group | None = None
 
     @property
-    def name(self) -> str:
-        """The name of the group; a broken file that does not say one goes by its file name."""
-        return self.group.name if self.group is not None else self.declared_name or stem(self.path)
+    def model(self) -> Group | None:
+        return self.group
 
     def require(self) -> Group:
         """The group, fit to run.
@@ -222,22 +228,21 @@ def lint_profile() -> Literal["legacy", "strict"]:
 
 def read_fabric_file(path: Path, root: Path | None = None) -> FabricFile:
     """One fabric file with its problems; with *root*, a link that leads out of it is a problem."""
-    text = b""
-    try:
-        text = read_inside(path, root)
-        return FabricFile(path=path, sha256=digest(text), fabric=parse_fabric(text, str(path)))
-    except InvalidFileError as error:
-        return FabricFile(path=path, sha256=digest(text), problems=error.problems, declared_name=declared_name(text))
+    return _read(path, root, FabricFile, lambda text: {"fabric": parse_fabric(text, str(path))})
 
 
 def read_group_file(path: Path, root: Path | None = None) -> GroupFile:
     """One group file with its problems; with *root*, a link that leads out of it is a problem."""
+    return _read(path, root, GroupFile, lambda text: {"group": parse_group(text, str(path))})
+
+
+def _read(path: Path, root: Path | None, make: Callable[..., F], loaded: Callable[[bytes], dict[str, Any]]) -> F:
     text = b""
     try:
         text = read_inside(path, root)
-        return GroupFile(path=path, sha256=digest(text), group=parse_group(text, str(path)))
+        return make(path=path, sha256=digest(text), **loaded(text))
     except InvalidFileError as error:
-        return GroupFile(path=path, sha256=digest(text), problems=error.problems, declared_name=declared_name(text))
+        return make(path=path, sha256=digest(text), problems=error.problems, declared_name=declared_name(text))
 
 
 def read_inside(path: Path, root: Path | None) -> bytes:

@@ -22,7 +22,7 @@ from rootsys_dagster.defs.assets import code_version
 from rootsys_dagster.defs.controls import run_name, terminated_between_batches
 from rootsys_dagster.defs.errors import DEFAULT_RETRY_AFTER_S, MAX_RETRIES
 from rootsys_dagster.defs.fabric import merged
-from rootsys_dagster.defs.ops import emitted, published
+from rootsys_dagster.defs.ops import emitted, published, tell_outcome
 from rootsys_dagster.defs.pairs import AssetPair
 from rootsys_dagster.defs.resources import Execute
 from rootsys_dagster.defs.windows import partition_keys
@@ -118,12 +118,7 @@ def _run_line(
         stopped = _execute(context, line)
     # From the log and not from a report: an earlier try may have committed before it failed.
     commits = [one for one in line.log.manifests(after=base_seq) if one.run_id == context.run.run_id]
-    records = sum(one.counts.accepted for one in commits)
-    letters = sum(one.counts.dead_letters for one in commits)
-    outcome = f"{records} records, {letters} dead letters" if commits else "nothing new"
-    context.log.info(f"{pair.stream}: {outcome}, at commit {line.log.last_seq()}")
-    if stopped:
-        context.log.warning(f"{pair.stream}: stopped by {stopped}; the next run goes on from there")
+    tell_outcome(context, pair, commits, line.log.last_seq(), stopped)
     return commits
 
 

@@ -102,12 +102,7 @@ def validate(context: dg.OpExecutionContext, spool: dict[str, Any]) -> dict[str,
         Spooled(**fetched["spool"]).raise_failure()
         # From the log and not from the report: an earlier try of this step may have committed before it failed.
         commits = [one for one in line.log.manifests(after=spool["base_seq"]) if one.run_id == context.run.run_id]
-    counts = summed(commits)
-    outcome = f"{counts.accepted} records, {counts.dead_letters} dead letters" if commits else "nothing new"
-    newest = commits[-1].seq if commits else spool["base_seq"]
-    context.log.info(f"{pair.stream}: {outcome}, at commit {newest}")
-    if report.stopped:
-        context.log.warning(f"{pair.stream}: stopped by {report.stopped}; the next run goes on from there")
+    tell_outcome(context, pair, commits, commits[-1].seq if commits else spool["base_seq"], report.stopped)
     return {"seqs": [commit.seq for commit in commits], "stopped": report.stopped}
 
 
@@ -143,6 +138,17 @@ def publish(context: dg.OpExecutionContext, commit: dict[str, Any]):
     with told_to_dagster(context):
         result = published(context, project, entry, pair, _commits(pair, project, commit))
     yield result
+
+
+def tell_outcome(
+    context: dg.OpExecutionContext, pair: AssetPair, commits: Sequence[Manifest], seq: int, stopped: str | None
+) -> None:
+    """Log what a run came to: its commits, at which commit the log is, and what has ended it early."""
+    counts = summed(commits)
+    outcome = f"{counts.accepted} records, {counts.dead_letters} dead letters" if commits else "nothing new"
+    context.log.info(f"{pair.stream}: {outcome}, at commit {seq}")
+    if stopped:
+        context.log.warning(f"{pair.stream}: stopped by {stopped}; the next run goes on from there")
 
 
 def emitted(

@@ -24,7 +24,6 @@ def schedule_of(
     *,
     asset_selection: Sequence[dg.AssetKey] | None = None,
     tags: Mapping[str, str] | None = None,
-    description: str | None = None,
 ) -> dg.ScheduleDefinition:
     """The schedule *name* of a job, switched on when its file says so.
 
@@ -48,7 +47,6 @@ def schedule_of(
         job_name=job,
         execution_timezone=schedule.timezone,
         execution_fn=request,
-        description=description,
         default_status=dg.DefaultScheduleStatus.RUNNING if schedule.enabled else dg.DefaultScheduleStatus.STOPPED,
     )
 

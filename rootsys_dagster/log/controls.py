@@ -5,7 +5,6 @@ transition is an entry too, and so is a launch that a hold or a budget has refus
 """
 
 import fcntl
-import getpass
 import hashlib
 import os
 import socket
@@ -20,6 +19,7 @@ import msgspec
 from rootsys_dagster.core.errors import ConfigError, LogDamagedError
 from rootsys_dagster.log.commit import utc_now
 from rootsys_dagster.log.store import make_folder, preflight, storage_errors, sync_folder, write_all
+from rootsys_dagster.log.trigger import user_name
 
 FOLDER = ".controls"
 NOT_RECORDED = "nothing was changed, what held before holds still"
@@ -230,13 +230,14 @@ class Controls:
         return LogDamagedError(message, code="CONTROLS.DAMAGED")
 
 
+def this_user() -> str:
+    """Who is logged in, as well as that can be told."""
+    return user_name() or f"user {os.getuid()}"
+
+
 def this_person() -> str:
-    """Who is logged in where, as well as that can be told."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = f"user {os.getuid()}"
-    return f"{user}@{socket.gethostname()}"
+    """Who is logged in where."""
+    return f"{this_user()}@{socket.gethostname()}"
 
 
 def _problem(action: str, scope: Scope, held: Entry | None) -> str:

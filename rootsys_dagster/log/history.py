@@ -59,10 +59,10 @@ def runs_of(log: CommitLog, since: datetime | None = None) -> Iterator[LoggedRun
     for seq in range(log.last_seq(), 0, -1):
         manifest = log.manifest(seq)
         if commits and manifest.run_id != commits[0].run_id:
-            yield LoggedRun(log.stream, tuple(commits))
+            yield LoggedRun(log.stream, tuple(reversed(commits)))
             commits = []
         if since is not None and not commits and datetime.fromisoformat(manifest.committed_at) < since:
             return
-        commits.insert(0, manifest)
+        commits.append(manifest)
     if commits:
-        yield LoggedRun(log.stream, tuple(commits))
+        yield LoggedRun(log.stream, tuple(reversed(commits)))

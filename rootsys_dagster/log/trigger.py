@@ -3,11 +3,20 @@
 Around a run and not handed through it: whoever starts a run knows, nothing between there and the commit has to.
 """
 
+import getpass
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 _trigger: ContextVar[str | None] = ContextVar("rootsys_trigger", default=None)
+
+
+def user_name() -> str | None:
+    """Who is logged in, None where the system knows no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def triggered_by() -> str | None:

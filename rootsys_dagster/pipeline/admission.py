@@ -33,8 +33,7 @@ def refusal(project: Project, entry: ProjectEntry, by: str | None = None) -> str
     hold = hold_on(project, entry)
     if hold is None:
         return None
-    whose = "" if hold.scope == Scope("interface", entry.name) else f"{hold.scope} is "
-    message = f"{entry.name}: {whose}{hold}; to go on: rootsys controls resume {hold.scope.option} --reason WHY"
+    message = _told(entry.name, Scope("interface", entry.name), hold)
     if by is not None:
         record(project, entry, "run", by=by, outcome="refused", message=message)
     return message
@@ -42,11 +41,15 @@ def refusal(project: Project, entry: ProjectEntry, by: str | None = None) -> str
 
 def group_refusal(project: Project, group: str) -> str | None:
     """Why a run of *group* may not start now. What holds only a member of it is asked when that member is run."""
-    hold = Controls(project.state_root).standing().hold_on([ALL, Scope("group", group)])
-    if hold is None:
-        return None
-    whose = "" if hold.scope == Scope("group", group) else f"{hold.scope} is "
-    return f"group {group}: {whose}{hold}; to go on: rootsys controls resume {hold.scope.option} --reason WHY"
+    own = Scope("group", group)
+    hold = Controls(project.state_root).standing().hold_on([ALL, own])
+    return None if hold is None else _told(str(own), own, hold)
+
+
+def _told(name: str, own: Scope, hold: Entry) -> str:
+    """What a person reads of *hold*, which may be on something wider than the scope of *name* itself."""
+    whose = "" if hold.scope == own else f"{hold.scope} is "
+    return f"{name}: {whose}{hold}; to go on: rootsys controls resume {hold.scope.option} --reason WHY"
 
 
 def require_admission(

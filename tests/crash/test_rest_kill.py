@@ -48,6 +48,13 @@ def server(rows: Rows) -> Iterator[HttpServer]:
         yield started
 
 
+def pages(server: HttpServer) -> dict[str, object]:
+    """The block of a driver that reads all rows by cursor."""
+    cursor = {"cursor_param": "behind", "cursor_path": "/next", "max_pages": 10_000}
+    pagination = {"kind": "cursor", "cursor": cursor}
+    return {"url": f"{server.url}/rows", "items_pointer": "/items", "pagination": pagination}
+
+
 @pytest.mark.parametrize(
     "kills",
     [pytest.param(8, id="8"), pytest.param(100, id="100", marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
@@ -55,13 +62,7 @@ def server(rows: Rows) -> Iterator[HttpServer]:
 def test_nothing_is_lost_or_doubled_however_often_a_read_is_killed(
     project: ProjectFolder, pool: Pool, rows: Rows, server: HttpServer, kills: int
 ) -> None:
-    cursor = {"cursor_param": "behind", "cursor_path": "/next", "max_pages": 10_000}
-    rest = {
-        "url": f"{server.url}/rows",
-        "items_pointer": "/items",
-        "pagination": {"kind": "cursor", "cursor": cursor},
-        "inject": [{"param": "since", "from": "watermark"}],
-    }
+    rest = pages(server) | {"inject": [{"param": "since", "from": "watermark"}]}
     project.interface(
         "rows", driver={"kind": "rest", "rest": rest}, incremental={"field": "/at"}, commit_every={"records": 1}
     )
@@ -93,13 +94,7 @@ def test_a_pass_that_replaces_the_one_before_is_whole_in_the_end(
     project: ProjectFolder, pool: Pool, rows: Rows, server: HttpServer, kills: int
 ) -> None:
     """A source that is read whole: what was committed half way is gone on with, not begun again."""
-    cursor = {"cursor_param": "behind", "cursor_path": "/next", "max_pages": 10_000}
-    rest = {
-        "url": f"{server.url}/rows",
-        "items_pointer": "/items",
-        "pagination": {"kind": "cursor", "cursor": cursor},
-    }
-    project.interface("rows", driver={"kind": "rest", "rest": rest}, commit_every={"records": 1})
+    project.interface("rows", driver={"kind": "rest", "rest": pages(server)}, commit_every={"records": 1})
     chance = Random(kills)
     rows.grow(PAGE * 60, chance)
     hits = 0
